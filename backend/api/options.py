@@ -1,0 +1,126 @@
+"""The options of tasks and actors: checked when they are given, not when they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import cloudpickle
+
+from millpond.scheduler.resources import amount, pack_shape, quantity
+
+from ..errors import ResourceError
+
+__all__ = ["ActorOptions", "TaskOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Resources:
+    num_cpus: float | None = None
+    memory: float | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    name: str | None = None
+
+    def shape(self, default_cpus: float, total: Mapping[str, int]) -> bytes:
+        """Return the packed resources.
+
+        Raises:
+            ResourceError: the machine can never provide them.
+        """
+        shape = _counted(self, default_cpus)
+        for resource, needed in shape.items():
+            if needed > total.get(resource, 0):
+                has = quantity(total.get(resource, 0))
+                raise ResourceError(
+                    f"{quantity(needed):g} of resource {resource!r} were asked for, but this "
+                    f"machine has {has:g}: ask for less, or give millpond.init more"
+                )
+        return pack_shape(shape)
+
+
+def _counted(options: _Resources, default_cpus: float) -> dict[str, int]:
+    cpus = default_cpus if options.num_cpus is None else options.num_cpus
+    wanted: dict[str, Any] = {"CPU": cpus, **options.resources}
+    if options.memory is not None:
+        wanted["memory"] = options.memory
+    try:
+        return {name: amount(name, value) for name, value in wanted.items()}
+    except ValueError as error:
+        raise ResourceError(str(error)) from None
+
+
+def _check_common(options: _Resources) -> None:
+    if not isinstance(options.resources, Mapping):
+        raise ResourceError(f"resources must be a mapping, it is {options.resources!r}")
+    for name in options.resources:
+        if not isinstance(name, str) or name in ("CPU", "memory"):
+            raise ResourceError(
+                f"{name!r} is no name of a custom resource (CPUs and memory have options of "
+                "their own: num_cpus, memory)"
+            )
+    _counted(options, 1)
+
+
+def _check_count(name: str, value: object, lowest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ValueError(f"{name} must be an integer >= {lowest}, it is {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions(_Resources):
+    """How a remote function runs.
+
+    Attributes:
+        num_cpus: CPUs it keeps busy (1).
+        memory: bytes of heap it needs.
+        resources: custom resources, name -> amount.
+        name: shown in errors and logs instead of the function's name.
+        num_returns: values it returns (1); with n > 1 `remote` gives n refs.
+        max_retries: further attempts after a worker died (3); -1 for no limit.
+        retry_exceptions: True, or exception types, that are tried again too.
+    """
+
+    num_returns: int = 1
+    max_retries: int = 3
+    retry_exceptions: bool | tuple[type[Exception], ...] = False
+
+    def __post_init__(self) -> None:
+        _check_common(self)
+        _check_count("num_returns", self.num_returns, 0)
+        _check_count("max_retries", self.max_retries, -1)
+        types = self.retry_exceptions
+        if not isinstance(types, bool):
+            types = tuple(types)
+            if not all(isinstance(t, type) and issubclass(t, Exception) for t in types):
+                raise TypeError(
+                    f"retry_exceptions must be a bool or exception types, it is {types!r}"
+                )
+            object.__setattr__(self, "retry_exceptions", types)
+
+    def packed_retry_exceptions(self) -> bytes:
+        """Return them as they travel."""
+        if isinstance(self.retry_exceptions, bool):
+            return b"*" if self.retry_exceptions else b""
+        return bytes(cloudpickle.dumps(self.retry_exceptions)) if self.retry_exceptions else b""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorOptions(_Resources):
+    """How an actor runs: num_cpus (0), memory, resources, name, as for tasks."""
+
+    def __post_init__(self) -> None:
+        _check_common(self)
+
+
+def changed(options: Any, changes: dict[str, Any]) -> Any:
+    """Return options with some changed.
+
+    Raises:
+        TypeError: there is no such option.
+    """
+    known = [f.name for f in fields(options)]
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise TypeError(f"unknown option {unknown[0]!r}; the options are: {', '.join(known)}")
+    return replace(options, **changes)

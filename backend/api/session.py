@@ -1,0 +1,259 @@
+"""Starting and stopping the engine in a driver: `init`, `shutdown`, and what runs between.
+
+A driver starts one node process, which starts everything else. The socket between them is the
+node's lifeline: however the driver ends, the node sees it close, ends its children, and
+removes every file.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from millpond.objectstore.mapping import ArenaMapping
+
+from ..errors import ConfigurationError, MillpondError, NotInitializedError, OutOfDiskError
+from ..owner.current import current_runtime, find_runtime, set_runtime
+from ..owner.runtime import Runtime
+from ..wire import messages as m
+from ..wire.framing import FrameDecoder, encode_frame
+from ..wire.ids import new_process_id
+from .log_printer import LogPrinter
+from .settings import Settings
+
+__all__ = ["Context", "connected_runtime", "init", "is_initialized", "is_worker", "shutdown"]
+
+#: seconds after which a node that does not end by itself is killed
+_PATIENCE = 5.0
+
+_lock = threading.RLock()
+_session: Session | None = None
+
+
+class Context:
+    """A running session, as `init` returns it."""
+
+    def __init__(self, settings: Settings | None) -> None:
+        #: what was asked for, completed; None inside a worker
+        self.settings = settings
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutdown()
+
+    def __repr__(self) -> str:
+        return f"Context({self.settings})"
+
+
+class Session:
+    """The driver's side of one run of the engine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.context = Context(settings)
+        self._directory = tempfile.mkdtemp(prefix="millpond-")
+        self._validate = os.environ.get("MILLPOND_VALIDATE") == "1"
+        ours, theirs = socket.socketpair()
+        try:
+            self._node = subprocess.Popen(
+                [sys.executable, "-m", "millpond.node", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            theirs.close()
+            self._start(ours)
+        except BaseException:
+            ours.close()
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise
+
+    def _start(self, node: socket.socket) -> None:
+        process_id = new_process_id()
+        settings = self.settings
+        start = m.Start(
+            self._directory,
+            settings.object_store_memory,
+            self._spill_directory(),
+            settings.counted_resources(),
+            list(settings.preload),
+            [os.path.abspath(path) for path in sys.path],  # noqa: PTH100 - "" is the present directory
+            process_id,
+            settings.max_workers,
+            self._validate,
+        )
+        try:
+            node.sendall(encode_frame(start))
+            arena_fd = self._receive_started(node)
+        except BaseException:
+            self._node.kill()
+            self._node.wait()
+            raise
+        mapping = ArenaMapping(arena_fd, settings.object_store_memory)
+        os.close(arena_fd)
+        self.runtime = Runtime(
+            process_id, self._directory, mapping, "driver", validate=self._validate
+        )
+        self.runtime.resources = settings.counted_resources()
+        self._printer = LogPrinter(enabled=settings.log_to_driver)
+        self._stopped = threading.Event()
+        self.runtime.handlers[m.LogLines] = self._printer.on_lines
+        self.runtime.handlers[m.ShutdownDone] = lambda *_: self._stopped.set()
+        self.runtime.on_node_gone = self._stopped.set
+        connection = self.runtime.reactor.adopt(node)
+        self.runtime.start(connection)
+        self.runtime.reactor.start()
+        connection.send(self.runtime.hello())
+
+    def _spill_directory(self) -> str | None:
+        if self.settings.spill is False:
+            return None
+        return self.settings.spill or self._directory
+
+    def _receive_started(self, node: socket.socket) -> int:
+        decoder = FrameDecoder()
+        fds: list[int] = []
+        while True:
+            data, received, _, _ = socket.recv_fds(node, 1 << 16, 1)
+            fds += received
+            if not data:
+                code = self._node.wait()
+                raise MillpondError(
+                    f"the node process ended while it started (exit code {code}); its error is "
+                    "on this process's stderr"
+                )
+            for message in decoder.feed(data):
+                if message.error:
+                    self._node.wait()
+                    kind = OutOfDiskError if message.no_space else ConfigurationError
+                    raise kind(message.error)
+                return fds[0]
+
+    def stop(self) -> None:
+        """End everything this session started."""
+        runtime = self.runtime
+        if not runtime.node.closed:
+            runtime.node.send(m.Shutdown())
+            self._stopped.wait(_PATIENCE)
+        runtime.close()
+        self._printer.close()
+        try:
+            self._node.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._node.kill()
+            self._node.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def init(
+    *,
+    num_cpus: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    object_store_memory: int | None = None,
+    spill: str | os.PathLike[str] | Literal[False] | None = None,
+    preload: Iterable[str] | None = None,
+    log_to_driver: bool = True,
+) -> Context:
+    """Start the engine on this machine. Called at first use if you do not.
+
+    A second call with the same settings returns the same context.
+
+    Args:
+        num_cpus: tasks that run side by side (the CPUs this process may use).
+        resources: custom resources that tasks can ask for, name -> amount.
+        object_store_memory: bytes of shared memory for objects (30 % of the machine's).
+            Never exceeded: what does not fit is spilled.
+        spill: directory for objects that do not fit (one of the session's own, below the
+            temporary directory); False to never spill.
+        preload: modules that workers have imported beforehand (numpy, pandas, pyarrow, where
+            installed).
+        log_to_driver: show what tasks print.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or other than those of the running session.
+        OutOfDiskError: the spill directory is full.
+        NotInitializedError: this is a forked child of a process that runs the engine.
+    """
+    global _session
+    with _lock:
+        running = find_runtime()
+        if running is not None and running.role == "worker":
+            return Context(None)
+        if running is None and _session is not None:
+            current_runtime()  # explains that this is a forked child
+        settings = Settings.checked(
+            num_cpus, resources, object_store_memory, spill, preload, log_to_driver=log_to_driver
+        )
+        if _session is not None:
+            if settings != _session.settings:
+                raise ConfigurationError(
+                    "millpond is already running with other settings: "
+                    f"{_difference(_session.settings, settings)}. Call millpond.shutdown() first"
+                )
+            return _session.context
+        _session = Session(settings)
+        set_runtime(_session.runtime)
+        return _session.context
+
+
+def _difference(old: Settings, new: Settings) -> str:
+    names = [name for name in Settings.__slots__ if getattr(old, name) != getattr(new, name)]
+    return ", ".join(f"{name}={getattr(old, name)!r}, not {getattr(new, name)!r}" for name in names)
+
+
+def shutdown() -> None:
+    """Stop the engine and everything it started. Values still held as arrays stay valid.
+
+    Does nothing when it does not run, or inside a task.
+    """
+    global _session
+    with _lock:
+        session, running = _session, find_runtime()
+        if session is None or running is not session.runtime:
+            return
+        _session = None
+        set_runtime(None)
+        session.stop()
+
+
+atexit.register(shutdown)
+
+
+def is_initialized() -> bool:
+    """Whether the engine runs for this process (a driver or a worker)."""
+    return find_runtime() is not None
+
+
+def is_worker() -> bool:
+    """Whether this code runs inside a task or an actor."""
+    running = find_runtime()
+    return running is not None and running.role == "worker"
+
+
+def connected_runtime() -> Runtime:
+    """Return this process's runtime, starting the engine with its defaults if need be.
+
+    Raises:
+        NotInitializedError: this is a forked child of a process that runs the engine.
+    """
+    running = find_runtime()
+    if running is None:
+        if _session is None:
+            init()
+        running = current_runtime()
+    if running.closed:
+        raise NotInitializedError("millpond is being shut down")
+    return running
+

@@ -1,0 +1,113 @@
+"""The settings of a session: defaults from the machine, and checks with clear errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from millpond.scheduler.resources import amount
+
+from ..errors import ConfigurationError
+
+__all__ = ["DEFAULT_PRELOAD", "Settings", "machine_memory"]
+
+#: imported before workers are forked, if installed
+DEFAULT_PRELOAD = ("numpy", "pandas", "pyarrow")
+#: part of the memory that the object store takes unless told otherwise
+_STORE_SHARE = 0.3
+_SMALLEST_STORE = 1 << 20
+#: worker processes at most, blocked ones and actors included
+_MAX_WORKERS = 1024
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory that this process may use: the machine's or its cgroup's."""
+    limits = [psutil.virtual_memory().total]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue
+    return min(limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `millpond.init` was asked for, checked and completed."""
+
+    num_cpus: float
+    resources: Mapping[str, float]
+    object_store_memory: int
+    #: where values are spilled; None for the session's own directory, False for never
+    spill: str | Literal[False] | None
+    preload: tuple[str, ...]
+    log_to_driver: bool
+
+    @classmethod
+    def checked(
+        cls,
+        num_cpus: float | None,
+        resources: Mapping[str, float] | None,
+        object_store_memory: int | None,
+        spill: str | os.PathLike[str] | Literal[False] | None,
+        preload: Iterable[str] | None,
+        *,
+        log_to_driver: bool,
+    ) -> Settings:
+        """Check and complete the arguments of `millpond.init`.
+
+        Raises:
+            ConfigurationError: one of them is wrong.
+        """
+        memory = machine_memory()
+        if object_store_memory is None:
+            object_store_memory = int(memory * _STORE_SHARE)
+        settings = cls(
+            len(os.sched_getaffinity(0)) if num_cpus is None else num_cpus,
+            dict(resources or {}),
+            object_store_memory,
+            spill if spill is None or spill is False else os.fspath(spill),
+            DEFAULT_PRELOAD if preload is None else tuple(preload),
+            log_to_driver,
+        )
+        settings._check(memory)
+        return settings
+
+    def _check(self, memory: int) -> None:
+        size = self.object_store_memory
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise ConfigurationError(f"object_store_memory must be bytes as an int, it is {size!r}")
+        if size > memory:
+            raise ConfigurationError(
+                f"object_store_memory is {size} bytes, but this machine has {memory}"
+            )
+        if size < _SMALLEST_STORE:
+            raise ConfigurationError(
+                f"object_store_memory is {size} bytes; the least is {_SMALLEST_STORE}"
+            )
+        if self.counted_resources()["CPU"] == 0:
+            raise ConfigurationError(f"num_cpus must be more than 0, it is {self.num_cpus!r}")
+        if self.spill is not None and self.spill is not False and "://" in self.spill:
+            raise ConfigurationError(f"spill must be a local directory, it is {self.spill!r}")
+        if not all(isinstance(name, str) for name in self.preload):
+            raise ConfigurationError(f"preload must be names of modules, it is {self.preload!r}")
+
+    def counted_resources(self) -> dict[str, int]:
+        """Return everything a task can ask for, in counted units."""
+        if "CPU" in self.resources or "memory" in self.resources:
+            raise ConfigurationError("CPU and memory are no custom resources: use num_cpus")
+        wanted = {"CPU": self.num_cpus, "memory": machine_memory(), **self.resources}
+        try:
+            return {name: amount(name, value) for name, value in wanted.items()}
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+
+    @property
+    def max_workers(self) -> int:
+        """The most worker processes that may exist at once."""
+        return _MAX_WORKERS

@@ -1,0 +1,104 @@
+"""Every exception that millpond raises, on one page.
+
+All of them are picklable: an error may cross several processes before the caller sees it.
+An exception raised by *user* code is not wrapped: ``get`` raises the original object, with a
+`RemoteTraceback` as its ``__cause__``. Not covered here: how errors travel
+(``serialization.exceptions``).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ActorDiedError",
+    "ConfigurationError",
+    "GetTimeoutError",
+    "MillpondError",
+    "NodeDiedError",
+    "NotInitializedError",
+    "ObjectLostError",
+    "ObjectStoreFullError",
+    "OutOfDiskError",
+    "OwnerDiedError",
+    "ProtocolError",
+    "RemoteTraceback",
+    "ResourceError",
+    "SerializationError",
+    "TaskCancelledError",
+    "TaskError",
+    "WorkerCrashedError",
+]
+
+
+class MillpondError(Exception):
+    """Root of all errors of the engine."""
+
+
+class NotInitializedError(MillpondError, RuntimeError):
+    """The engine is not running in this process (never started, shut down, or forked away)."""
+
+
+class ConfigurationError(MillpondError, ValueError):
+    """A setting given to `millpond.init` is wrong; the text says which, with its value."""
+
+
+class ResourceError(MillpondError, ValueError):
+    """A resource request that is malformed, or that no node can ever satisfy."""
+
+
+class SerializationError(MillpondError, TypeError):
+    """A function, argument or result cannot be pickled; the text gives the path to it."""
+
+
+class TaskError(MillpondError):
+    """A task failed with an exception that could not itself be pickled; carries its text."""
+
+
+class TaskCancelledError(MillpondError):
+    """The task was cancelled before it produced a result."""
+
+
+class WorkerCrashedError(MillpondError):
+    """The worker process died (exit, signal) while running the task, retries included."""
+
+
+class ActorDiedError(MillpondError):
+    """The actor is gone: killed, crashed, or its constructor raised."""
+
+
+class ObjectLostError(MillpondError):
+    """The bytes of an object are gone and cannot be had again."""
+
+
+class OwnerDiedError(ObjectLostError):
+    """The process that owned an object died, and the object with it."""
+
+
+class ObjectStoreFullError(MillpondError, MemoryError):
+    """No room can be made in the object store."""
+
+
+class OutOfDiskError(MillpondError, OSError):
+    """The spill directory has no room left."""
+
+
+class GetTimeoutError(MillpondError, TimeoutError):
+    """``get`` did not have the value within its timeout."""
+
+
+class NodeDiedError(MillpondError):
+    """The node process ended unexpectedly; every object and actor is gone with it."""
+
+
+class ProtocolError(MillpondError):
+    """A peer sent bytes that are not a message of this protocol version."""
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it is a carrier of text, never raised
+    """The traceback of the worker, as text; the ``__cause__`` of a re-raised exception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'

@@ -1,0 +1,133 @@
+"""Start of a node process: ``python -m millpond.node FD``.
+
+FD is a connected socket to the driver, which sends the settings, gets the arena's descriptor,
+and whose end is the end of this process and all of its children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+
+from millpond.objectstore.arena import Arena
+from millpond.objectstore.fileio import is_full
+from millpond.objectstore.files import SpillDirectory
+from millpond.scheduler.queue import LeaseQueue
+
+from ..wire import messages as m
+from ..wire.framing import FrameDecoder, encode_frame
+from ..worker.process import run_worker
+from . import zygote
+from .actor_service import ActorService
+from .object_service import ObjectService
+from .server import NodeServer, Peer
+from .task_service import TaskService
+from .worker_pool import WorkerPool
+
+
+def main() -> None:
+    logging.basicConfig(format="millpond node: %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    driver = socket.socket(fileno=int(sys.argv[1]))
+    settings = _receive_settings(driver)
+    if settings is None:
+        return
+    sys.path[:] = settings.sys_path
+    # One compute thread per worker: there are as many workers as CPUs.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    storage = None
+    try:
+        arena = Arena(settings.object_store_memory)
+        if settings.spill_dir is not None:
+            storage = SpillDirectory(settings.spill_dir)
+    except OSError as error:
+        driver.sendall(encode_frame(m.Started(str(error), no_space=is_full(error))))
+        return
+    control, zygote_pid = _fork_zygote(settings, arena, driver)
+    socket.send_fds(driver, [bytes(encode_frame(m.Started()))], [arena.fd])
+    try:
+        asyncio.run(_serve(settings, driver, arena, storage, control, zygote_pid))
+    finally:
+        if storage is not None:
+            storage.close()
+        shutil.rmtree(settings.session_dir, ignore_errors=True)
+    os._exit(0)  # no thread of ours is left to wait for
+
+
+def _receive_settings(driver: socket.socket) -> m.Start | None:
+    decoder = FrameDecoder()
+    while data := driver.recv(1 << 16):
+        for message in decoder.feed(data):
+            if isinstance(message, m.Start):
+                return message
+    return None
+
+
+def _fork_zygote(
+    settings: m.Start, arena: Arena, driver: socket.socket
+) -> tuple[socket.socket, int]:
+    """Fork the first zygote, while this process has no thread and no event loop."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    gc.collect()
+    gc.freeze()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            ours.close()
+            driver.close()
+            devnull = os.open(os.devnull, os.O_RDWR)
+            os.dup2(devnull, 0)
+            zygote.serve(theirs, lambda worker_id: run_worker(worker_id, settings, arena.fd))
+        os._exit(1)
+    theirs.close()
+    return ours, pid
+
+
+async def _serve(
+    settings: m.Start,
+    driver: socket.socket,
+    arena: Arena,
+    storage: SpillDirectory | None,
+    control: socket.socket,
+    zygote_pid: int,
+) -> None:
+    loop = asyncio.get_running_loop()
+    server = NodeServer(loop, settings.driver_id)
+    queue = LeaseQueue(settings.resources, settings.object_store_memory)
+    server.objects = ObjectService(arena, storage, loop, validate=settings.validate)
+    server.tasks = TaskService(queue, server.objects, server.peer)
+    server.actors = ActorService(queue, server.tasks.pump, server.peer)
+    num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)
+    server.pool = WorkerPool(
+        loop,
+        control,
+        zygote_pid,
+        keep_idle=num_workers,
+        max_workers=settings.max_workers,
+        emit_log=server.emit_log,
+        on_idle=server.tasks.pump,
+        on_died=server.worker_died,
+    )
+    server.tasks.pool = server.actors.pool = server.pool
+    server.tasks.actors = server.actors
+    listener = await loop.create_unix_server(
+        lambda: Peer(server), f"{settings.session_dir}/node.sock", backlog=512
+    )
+    await loop.connect_accepted_socket(lambda: Peer(server), driver)
+    server.pool.prestart(num_workers)
+    server.pool.preload(settings.preload)
+    await server.finished
+    listener.close()
+    await asyncio.sleep(0)  # let the last message out
+
+
+if __name__ == "__main__":
+    main()

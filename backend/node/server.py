@@ -1,0 +1,236 @@
+"""The node's event loop: connections, and which service answers which message."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from ..errors import ProtocolError
+from ..wire import messages as m
+from ..wire.framing import FrameDecoder, encode_frame
+from .actor_service import ActorService
+from .object_service import ObjectService
+from .task_service import TaskService
+from .worker_pool import Worker, WorkerPool
+
+__all__ = ["NodeServer", "Peer"]
+
+_log = logging.getLogger("millpond.node")
+
+#: seconds that workers get to flush their output at shutdown
+_FLUSH = 0.15
+
+
+class Peer(asyncio.Protocol):
+    """The connection of one process of this machine."""
+
+    def __init__(self, server: NodeServer) -> None:
+        self._server = server
+        self._decoder = FrameDecoder()
+        self._transport: asyncio.Transport
+        self.process_id = b""
+        self.worker: Worker | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._decoder.feed(data)
+        except ProtocolError as error:
+            _log.warning("closing a connection: %s", error)
+            self._transport.close()
+            return
+        for message in messages:
+            self._server.handle(self, message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.disconnected(self)
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Send one message; nothing happens when the connection is closed."""
+        if not self._transport.is_closing():
+            self._transport.write(encode_frame(message))
+
+
+class NodeServer:
+    """One node: its services, joined by messages.
+
+    Args:
+        loop: the event loop that everything runs on.
+        driver_id: the process whose end is the end of the session.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, driver_id: bytes) -> None:
+        self._loop = loop
+        self._driver_id = driver_id
+        self._peers: dict[bytes, Peer] = {}
+        self.objects: ObjectService
+        self.tasks: TaskService
+        self.actors: ActorService
+        self.pool: WorkerPool
+        #: done when the node may exit
+        self.finished: asyncio.Future[None] = loop.create_future()
+        self._shutting_down = False
+        self._handlers: dict[type, Callable[[Peer, Any], None]] = {
+            m.Hello: self._hello,
+            m.CreateObjects: self._create_objects,
+            m.PinObjects: self._pin_objects,
+            m.SealObjects: lambda _, msg: self.objects.seal(msg.object_ids),
+            m.AbortObjects: lambda _, msg: self.objects.abort(msg.object_ids),
+            m.UnpinObjects: lambda p, msg: self.objects.unpin(msg.object_ids, p.process_id),
+            m.DeleteObjects: lambda _, msg: self.objects.delete(msg.object_ids),
+            m.RequestLeases: lambda p, msg: self.tasks.request_leases(p.process_id, msg),
+            m.ReturnLease: lambda _, msg: self.tasks.return_lease(msg),
+            m.SubmitTask: lambda p, msg: self.tasks.submit(p.process_id, msg),
+            m.CancelTask: lambda _, msg: self.tasks.cancel(msg),
+            m.TaskFinished: self._task_finished,
+            m.Blocked: lambda p, _: p.worker and self.tasks.blocked(p.worker),
+            m.Unblocked: lambda p, _: p.worker and self.tasks.unblocked(p.worker),
+            m.CreateActor: lambda p, msg: self.actors.create(p.process_id, msg),
+            m.LocateActor: lambda p, msg: self.actors.locate(p.process_id, msg.actor_id),
+            m.KillActor: lambda _, msg: self.actors.kill(msg.actor_id, graceful=msg.graceful),
+            m.KillWorkerOf: self._kill_worker,
+            m.Preload: lambda _, msg: self.pool.preload(msg.modules),
+            m.GetStatistics: self._statistics,
+            m.Shutdown: lambda _, __: self._shut_down(),
+        }
+
+    def peer(self, process_id: bytes) -> Peer | None:
+        """Return the connection of a process, if it is alive."""
+        return self._peers.get(process_id)
+
+    def handle(self, peer: Peer, message: Any) -> None:
+        """Serve one message; a failure of ours is logged and does not end the node."""
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            _log.warning("ignoring an unexpected %s message", type(message).__name__)
+            return
+        try:
+            handler(peer, message)
+        except Exception:
+            _log.exception("handling a %s message failed", type(message).__name__)
+
+    def disconnected(self, peer: Peer) -> None:
+        """A process is gone."""
+        if self._peers.get(peer.process_id) is not peer:
+            return
+        del self._peers[peer.process_id]
+        if peer.process_id == self._driver_id:
+            self._shut_down()
+            return
+        if peer.worker is not None:
+            self.pool.connection_lost(peer.worker)
+        self.objects.drop_process(peer.process_id)
+        self.tasks.process_died(peer.process_id)
+        self.actors.process_died(peer.process_id)
+        for other in self._peers.values():
+            other.send(m.ProcessDied(peer.process_id))
+
+    def emit_log(self, pid: int, stream: int, name: str, text: str) -> None:
+        """Send lines that a worker printed to the driver."""
+        driver = self._peers.get(self._driver_id)
+        if driver is not None:
+            driver.send(m.LogLines(pid, stream, name, text))
+
+    def worker_died(self, worker: Worker, reason: str) -> None:
+        """A worker process is gone and reaped."""
+        if self._shutting_down:
+            return
+        if worker.actor_id:
+            self.actors.worker_died(worker, reason)
+        else:
+            self.tasks.worker_died(worker, reason)
+
+    # --- messages ----------------------------------------------------------------------------------
+
+    def _hello(self, peer: Peer, message: m.Hello) -> None:
+        if message.protocol != m.PROTOCOL:
+            _log.error(
+                "process %d speaks protocol %d, this node speaks %d: closing its connection",
+                message.pid,
+                message.protocol,
+                m.PROTOCOL,
+            )
+            peer._transport.close()
+            return
+        peer.process_id = message.process_id
+        self._peers[message.process_id] = peer
+        if message.role == "worker":
+            peer.worker = self.pool.registered(message.process_id, peer)
+            if peer.worker is None:
+                peer._transport.close()
+
+    def _create_objects(self, peer: Peer, message: m.CreateObjects) -> None:
+        self.objects.create(
+            message.object_ids,
+            message.sizes,
+            peer.process_id,
+            lambda locations: peer.send(m.Locations(message.request, locations)),
+        )
+
+    def _pin_objects(self, peer: Peer, message: m.PinObjects) -> None:
+        self.objects.pin(
+            message.object_ids,
+            peer.process_id,
+            lambda locations: peer.send(m.Locations(message.request, locations)),
+        )
+
+    def _task_finished(self, peer: Peer, message: m.TaskFinished) -> None:
+        if peer.worker is None:
+            return
+        if peer.worker.actor_id:
+            self.actors.constructed(peer.worker.actor_id, message.error)
+        else:
+            self.tasks.finished(peer.worker, message)
+
+    def _kill_worker(self, peer: Peer, message: m.KillWorkerOf) -> None:
+        worker = self.pool.workers.get(message.worker_id)
+        if worker is not None:
+            self.pool.kill(worker, "it was cancelled by force")
+
+    def _statistics(self, peer: Peer, message: m.GetStatistics) -> None:
+        store = {name: int(value) for name, value in asdict(self.objects.statistics()).items()}
+        pids = [os.getpid(), *self.pool.pids()]
+        peer.send(m.NodeStatistics(message.request, store, pids, len(self.pool.workers)))
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def _shut_down(self) -> None:
+        if self._shutting_down:
+            return
+        self._shutting_down = True
+        self._loop.create_task(self._finish())  # noqa: RUF006 - the loop runs until it is done
+
+    async def _finish(self) -> None:
+        """Let the workers flush, end them, send their last words, say goodbye."""
+        self.pool.closing = True
+        for worker in self.pool.workers.values():
+            if worker.connection is not None:
+                worker.connection.send(m.Exit(now=True))
+        deadline = self._loop.time() + _FLUSH
+        while any(w.open_pipes for w in self.pool.workers.values()):
+            if self._loop.time() > deadline:
+                break
+            await asyncio.sleep(0.002)
+        self.pool.close()
+        deadline = self._loop.time() + _FLUSH
+        while any(w.open_pipes for w in self.pool.workers.values()):
+            if self._loop.time() > deadline:
+                break
+            await asyncio.sleep(0.002)
+        with contextlib.suppress(Exception):
+            self.objects.close()
+        driver = self._peers.get(self._driver_id)
+        if driver is not None:
+            driver.send(m.ShutdownDone())
+        if not self.finished.done():
+            self.finished.set_result(None)

@@ -1,0 +1,242 @@
+"""Leases and tasks of the node: carries out what `LeaseQueue` decides.
+
+A granted lease is told to its owner, which then talks to the worker alone. A granted task has
+its arguments pinned (and restored) and is handed to a worker, which answers the owner itself
+and tells the node when it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
+
+from ..wire import messages as m
+
+if TYPE_CHECKING:
+    from .actor_service import ActorService
+    from .object_service import ObjectService
+    from .server import Peer
+    from .worker_pool import Worker, WorkerPool
+
+__all__ = ["TaskService"]
+
+
+class _NodeTask:
+    """A task that was submitted to the node."""
+
+    def __init__(self, message: m.SubmitTask, owner: bytes) -> None:
+        self.task = message.task
+        self.owner = owner
+        self.cancelled = False
+        self.worker: Worker | None = None
+
+
+class TaskService:
+    """Everything that waits for or holds a slot of this node.
+
+    Args:
+        queue: decides.
+        objects: pins the arguments.
+        peer: finds the connection of a process.
+    """
+
+    def __init__(
+        self, queue: LeaseQueue, objects: ObjectService, peer: Callable[[bytes], Peer | None]
+    ) -> None:
+        self.queue = queue
+        self._objects = objects
+        self._peer = peer
+        self.pool: WorkerPool
+        self.actors: ActorService
+        self._tasks: dict[Hashable, _NodeTask] = {}
+        #: function -> bytes it usually writes
+        self._outputs: dict[bytes, float] = {}
+        self._pumping = False
+
+    # --- from owners -----------------------------------------------------------------------------
+
+    def request_leases(self, owner: bytes, message: m.RequestLeases) -> None:
+        self.queue.want_leases(owner, message.shape, message.count, message.order)
+        self.pump()
+
+    def return_lease(self, message: m.ReturnLease) -> None:
+        worker = self._worker_of(message.lease_id)
+        self.queue.release(message.lease_id)
+        if worker is not None:
+            self.pool.release(worker)
+        self.pump()
+
+    def submit(self, owner: bytes, message: m.SubmitTask) -> None:
+        task = message.task
+        stored = {
+            argument.object_id: argument.value.size
+            for argument in task.arguments
+            if argument.value.kind == m.STORED
+        }
+        expected = self._outputs.get(task.function_id)
+        output = sum(stored.values()) if expected is None else int(expected)
+        self._tasks[task.task_id] = _NodeTask(message, owner)
+        self.queue.add(
+            Request(
+                task.task_id, owner, message.shape, message.order, Kind.TASK, stored, output
+            )
+        )
+        self.pump()
+
+    def cancel(self, message: m.CancelTask) -> None:
+        node_task = self._tasks.get(message.task_id)
+        if node_task is None:
+            return
+        node_task.cancelled = True
+        if self.queue.withdraw(message.task_id):
+            self._lost(node_task, "cancelled", cancelled=True)
+        elif node_task.worker is not None:
+            if message.force:
+                self.pool.kill(node_task.worker, "it was cancelled by force")
+            else:
+                node_task.worker.connection.send(message)
+
+    # --- from workers ----------------------------------------------------------------------------
+
+    def finished(self, worker: Worker, message: m.TaskFinished) -> None:
+        """A worker ended a task that the node had given it."""
+        node_task = self._tasks.pop(message.task_id, None)
+        if node_task is not None:
+            self._learn_output(node_task.task.function_id, message.output_bytes)
+        self.queue.release(message.task_id)
+        self.pool.release(worker)
+        self.pump()
+
+    def blocked(self, worker: Worker) -> None:
+        self.queue.lend(worker.grant_key)
+        self.pump()
+
+    def unblocked(self, worker: Worker) -> None:
+        self.queue.take_back(worker.grant_key)
+
+    def worker_died(self, worker: Worker, reason: str) -> None:
+        """Tell whoever used the worker, and free its slot."""
+        grant = self.queue.grants.get(worker.grant_key)
+        if grant is None:
+            return
+        owner = self._peer(grant.owner)
+        if grant.kind is Kind.TASK:
+            node_task = self._tasks.get(grant.key)
+            if node_task is not None:
+                self._lost(node_task, reason, cancelled=node_task.cancelled)
+        elif grant.kind is Kind.LEASE and owner is not None:
+            owner.send(m.WorkerDied(worker.worker_id, reason))
+        self.queue.release(grant.key)
+        self.pump()
+
+    def process_died(self, process_id: bytes) -> None:
+        """An owner died: nothing of it goes on."""
+        for grant in self.queue.drop_owner(process_id):
+            worker = self._worker_of(grant.key)
+            if worker is not None:
+                self.pool.kill(worker, "the process that used it died")
+        for key, node_task in list(self._tasks.items()):
+            if node_task.owner == process_id and key not in self.queue.grants:
+                del self._tasks[key]
+        self.pump()
+
+    # --- grants ----------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Grant what can be granted now, and recall what others should have."""
+        if self._pumping or self.pool.closing:
+            return
+        self._pumping = True
+        try:
+            for grant in self.queue.next_grants(self.pool.room()):
+                self.pool.acquire(lambda worker, grant=grant: self._start(grant, worker))  # type: ignore[misc]
+            for grant in self.queue.recalls():
+                owner = self._peer(grant.owner)
+                if owner is not None:
+                    owner.send(m.RecallLease(grant.key))  # type: ignore[arg-type]
+        finally:
+            self._pumping = False
+
+    def _start(self, grant: Grant, worker: Worker) -> None:
+        worker.grant_key = grant.key
+        if self.queue.grants.get(grant.key) is not grant:  # ended while the worker was forked
+            self.pool.release(worker)
+        elif grant.kind is Kind.LEASE:
+            owner = self._peer(grant.owner)
+            if owner is None:
+                self.queue.release(grant.key)
+                self.pool.release(worker)
+            else:
+                owner.send(m.LeaseGranted(grant.key, grant.shape, worker.worker_id))  # type: ignore[arg-type]
+        elif grant.kind is Kind.ACTOR:
+            self.actors.start(grant, worker)
+        else:
+            self._pin_arguments(grant, worker)
+
+    def _pin_arguments(self, grant: Grant, worker: Worker) -> None:
+        node_task = self._tasks[grant.key]
+        node_task.worker = worker
+        assert grant.request is not None
+        wanted = list(grant.request.arguments)
+
+        def pinned(locations: list[m.Location]) -> None:
+            self._run(grant, worker, node_task, dict(zip(wanted, locations, strict=True)))
+
+        self._objects.pin(wanted, worker.worker_id, pinned)
+
+    def _run(
+        self,
+        grant: Grant,
+        worker: Worker,
+        node_task: _NodeTask,
+        locations: dict[bytes, m.Location],
+    ) -> None:
+        if self.queue.grants.get(grant.key) is not grant or worker.doom:
+            return
+        lost = [oid for oid, at in locations.items() if at.kind in (m.MISSING, m.LOST)]
+        if lost or node_task.cancelled:
+            kept = [oid for oid, at in locations.items() if at.kind not in (m.MISSING, m.LOST)]
+            self._objects.unpin(kept, worker.worker_id)
+            self._lost(
+                node_task,
+                "its argument is not in the store any more",
+                cancelled=node_task.cancelled,
+                lost_object=lost[0] if lost else b"",
+            )
+            self.queue.release(grant.key)
+            self.pool.release(worker)
+            return
+        for argument in node_task.task.arguments:
+            argument.location = locations.get(argument.object_id)
+        worker.connection.send(m.RunTasks([node_task.task]))
+
+    # --- small things ----------------------------------------------------------------------------
+
+    def _lost(
+        self, node_task: _NodeTask, reason: str, *, cancelled: bool, lost_object: bytes = b""
+    ) -> None:
+        task = node_task.task
+        self._tasks.pop(task.task_id, None)
+        owner = self._peer(node_task.owner)
+        if owner is not None:
+            owner.send(
+                m.TaskLost(
+                    task.task_id, task.attempt, reason, cancelled=cancelled, lost_object=lost_object
+                )
+            )
+
+    def _learn_output(self, function_id: bytes, output: int) -> None:
+        known = self._outputs.get(function_id)
+        # Quick to rise, slow to fall: too small an estimate costs more than too large a one.
+        if known is None or output > known:
+            self._outputs[function_id] = output
+        else:
+            self._outputs[function_id] = known + 0.1 * (output - known)
+
+    def _worker_of(self, key: Hashable) -> Worker | None:
+        for worker in self.pool.workers.values():
+            if worker.grant_key == key:
+                return worker
+        return None

@@ -1,0 +1,345 @@
+"""The node's workers: forked when needed, kept while useful, and what became of them.
+
+Covers processes: the zygotes, forking, output pipes, exit. What a worker does is the business
+of ``task_service``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import msgspec
+
+from ..wire.ids import new_process_id
+from .logs import LogPipe
+from .zygote import Exited, Fork, Forked, ForkZygote, Kill, Ready, ZygoteMessage, decode
+
+__all__ = ["Worker", "WorkerPool"]
+
+
+class Worker:
+    """One worker process, from the request to fork it until it is gone."""
+
+    def __init__(self, worker_id: bytes, zygote: _Zygote) -> None:
+        self.worker_id = worker_id
+        self.zygote = zygote
+        self.pid = 0
+        #: its connection, once it has said hello
+        self.connection: Any = None
+        #: the grant it serves, None when idle
+        self.grant_key: Hashable = None
+        self.actor_id = b""
+        #: why it is going to die, when the node knows
+        self.doom = ""
+        self.open_pipes = 2
+        self.status: int | None = None
+
+
+class _Zygote:
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.pid = 0
+        self.workers = 0
+        #: nothing new is forked from it
+        self.retired = False
+
+    def send(self, message: ZygoteMessage, fds: list[int] | None = None) -> None:
+        data = msgspec.msgpack.encode(message)
+        if fds:
+            socket.send_fds(self.control, [data], fds)
+        else:
+            self.control.send(data)
+
+
+class WorkerPool:
+    """All workers of the node.
+
+    Args:
+        loop: the node's event loop.
+        control: socket to the first zygote.
+        zygote_pid: of the first zygote.
+        keep_idle: idle workers to keep.
+        max_workers: never more processes than this.
+        emit_log: called with (pid, stream, task name, text).
+        on_idle: a worker became free, or another may be forked.
+        on_died: called with a worker that is gone and the reason.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        control: socket.socket,
+        zygote_pid: int,
+        *,
+        keep_idle: int,
+        max_workers: int,
+        emit_log: Callable[[int, int, str, str], None],
+        on_idle: Callable[[], None],
+        on_died: Callable[[Worker, str], None],
+    ) -> None:
+        self._loop = loop
+        self._keep_idle = keep_idle
+        self.max_workers = max_workers
+        self._emit_log = emit_log
+        self._on_idle = on_idle
+        self._on_died = on_died
+        self.workers: dict[bytes, Worker] = {}
+        self._by_pid: dict[int, Worker] = {}
+        self._idle: list[Worker] = []
+        self._takers: deque[Callable[[Worker], None]] = deque()
+        self._zygotes: list[_Zygote] = []
+        self._zygote = self._adopt_zygote(control)
+        self._zygote.pid = zygote_pid
+        self._next_zygote: _Zygote | None = None
+        self._modules: list[str] = []
+        self._modules_wanted = False
+        self.closing = False
+
+    # --- workers for grants --------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Return how many more grants could get a worker."""
+        return len(self._idle) + self.max_workers - len(self.workers)
+
+    def acquire(self, take: Callable[[Worker], None]) -> None:
+        """Call ``take`` with a free worker, now or when one is forked."""
+        self._takers.append(take)
+        self._serve_takers()
+
+    def release(self, worker: Worker) -> None:
+        """A worker is done with its grant."""
+        worker.grant_key = None
+        if worker.worker_id not in self.workers or worker.doom:
+            return
+        self._idle.append(worker)
+        self._serve_takers()
+        self._trim()
+        self._on_idle()
+
+    def prestart(self, count: int) -> None:
+        """Have at least ``count`` workers."""
+        for _ in range(count - len(self.workers)):
+            self._fork()
+
+    def registered(self, worker_id: bytes, connection: Any) -> Worker | None:
+        """A worker said hello."""
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return None
+        worker.connection = connection
+        self._idle.append(worker)
+        self._serve_takers()
+        self._trim()
+        self._on_idle()
+        return worker
+
+    def _serve_takers(self) -> None:
+        while self._takers and self._idle:
+            # The most recently used worker is the warmest.
+            worker = self._idle.pop()
+            worker.grant_key = worker  # taken; the taker says for what
+            self._takers.popleft()(worker)
+        starting = sum(w.connection is None and not w.doom for w in self.workers.values())
+        for _ in range(len(self._takers) - starting):
+            if len(self.workers) >= self.max_workers:
+                break
+            self._fork()
+
+    def _trim(self) -> None:
+        """End idle workers that are too many, or lack the modules of a newer zygote."""
+        for worker in list(self._idle):
+            cold = worker.zygote.retired
+            if cold or len(self._idle) > self._keep_idle:
+                self._idle.remove(worker)
+                self.kill(worker, "no longer needed")
+        if not self.closing and not self._takers:
+            usable = sum(not worker.zygote.retired for worker in self.workers.values())
+            if usable < min(self._keep_idle, self.max_workers):
+                self._fork()
+
+    def kill(self, worker: Worker, reason: str) -> None:
+        """Kill a worker; `on_died` follows."""
+        worker.doom = worker.doom or reason
+        if worker.pid:
+            self._tell(worker.zygote, Kill(worker.pid))
+
+    # --- processes -----------------------------------------------------------------------------
+
+    def _fork(self) -> None:
+        worker = Worker(bytes(new_process_id()), self._zygote)
+        out_read, out_write = os.pipe2(os.O_CLOEXEC)
+        err_read, err_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            worker.zygote.send(Fork(worker.worker_id), [out_write, err_write])
+        except OSError:
+            os.close(out_read)
+            os.close(err_read)
+            return  # the zygote is gone; its end is handled where its socket is read
+        finally:
+            os.close(out_write)
+            os.close(err_write)
+        self.workers[worker.worker_id] = worker
+        worker.zygote.workers += 1
+        for stream, fd in ((1, out_read), (2, err_read)):
+            LogPipe(
+                fd,
+                self._loop,
+                lambda name, text, stream=stream: self._emit_log(worker.pid, stream, name, text),  # type: ignore[misc]
+                lambda: self._pipe_ended(worker),
+            )
+
+    def connection_lost(self, worker: Worker) -> None:
+        """The worker's connection ended: so must the worker."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self._tell(worker.zygote, Kill(worker.pid))
+
+    def _pipe_ended(self, worker: Worker) -> None:
+        worker.open_pipes -= 1
+        self._finish_if_gone(worker)
+
+    def _finish_if_gone(self, worker: Worker) -> None:
+        """Report a death when the process is reaped. Its last words may follow."""
+        if worker.status is None or self.workers.pop(worker.worker_id, None) is None:
+            return
+        self._by_pid.pop(worker.pid, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        worker.zygote.workers -= 1
+        self._close_if_unused(worker.zygote)
+        self._on_died(worker, worker.doom or describe_exit(worker.status))
+        if not self.closing:
+            self._serve_takers()
+            self._trim()
+            self._on_idle()
+
+    # --- zygotes -------------------------------------------------------------------------------
+
+    def preload(self, modules: list[str]) -> None:
+        """Have workers forked from now on import ``modules`` beforehand."""
+        new = [name for name in modules if name not in self._modules]
+        if not new:
+            return
+        self._modules += new
+        if self._next_zygote is not None:
+            self._modules_wanted = True  # again, when the present attempt is ready
+            return
+        self._start_next_zygote()
+
+    def _start_next_zygote(self) -> None:
+        self._modules_wanted = False
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._zygote.send(ForkZygote(self._modules), [theirs.fileno()])
+        except OSError:
+            ours.close()
+            return
+        finally:
+            theirs.close()
+        self._next_zygote = self._adopt_zygote(ours)
+
+    def _adopt_zygote(self, control: socket.socket) -> _Zygote:
+        control.setblocking(False)
+        zygote = _Zygote(control)
+        self._zygotes.append(zygote)
+        self._loop.add_reader(control.fileno(), self._on_zygote, zygote)
+        return zygote
+
+    def _on_zygote(self, zygote: _Zygote) -> None:
+        while True:
+            try:
+                data = zygote.control.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._zygote_gone(zygote)
+                return
+            message = decode(data)
+            if isinstance(message, Forked):
+                self._forked(message)
+            elif isinstance(message, Exited):
+                worker = self._by_pid.get(message.pid)
+                if worker is not None:
+                    worker.status = message.status
+                    self._finish_if_gone(worker)
+            elif isinstance(message, Ready):
+                zygote.pid = message.pid
+                self._switch_zygote(zygote)
+
+    def _forked(self, message: Forked) -> None:
+        worker = self.workers.get(message.worker_id)
+        if worker is not None:
+            worker.pid = message.pid
+            self._by_pid[message.pid] = worker
+            if worker.doom:
+                self._tell(worker.zygote, Kill(worker.pid))
+
+    def _switch_zygote(self, zygote: _Zygote) -> None:
+        old, self._zygote = self._zygote, zygote
+        self._next_zygote = None
+        old.retired = True
+        self._trim()
+        self._close_if_unused(old)
+        if self._modules_wanted:
+            self._start_next_zygote()
+
+    def _close_if_unused(self, zygote: _Zygote) -> None:
+        if zygote.retired and zygote.workers == 0 and zygote in self._zygotes:
+            self._zygotes.remove(zygote)
+            self._loop.remove_reader(zygote.control.fileno())
+            zygote.control.close()
+
+    def _zygote_gone(self, zygote: _Zygote) -> None:
+        """A zygote died, and with it all its workers."""
+        if zygote not in self._zygotes:
+            return
+        self._zygotes.remove(zygote)
+        self._loop.remove_reader(zygote.control.fileno())
+        zygote.control.close()
+        if zygote is self._next_zygote:
+            self._next_zygote = None  # the present one goes on without the modules
+        for worker in [w for w in self.workers.values() if w.zygote is zygote]:
+            worker.doom = worker.doom or "its zygote process died"
+            worker.status = signal.SIGKILL
+            self._finish_if_gone(worker)
+
+    @property
+    def zygote_alive(self) -> bool:
+        """Whether workers can still be forked."""
+        return self._zygote in self._zygotes
+
+    def _tell(self, zygote: _Zygote, message: ZygoteMessage) -> None:
+        with contextlib.suppress(OSError):
+            zygote.send(message)
+
+    def pids(self) -> list[int]:
+        """Return the process ids of zygotes and workers."""
+        zygotes = [zygote.pid for zygote in self._zygotes if zygote.pid]
+        return zygotes + [worker.pid for worker in self.workers.values() if worker.pid]
+
+    def close(self) -> None:
+        """Close the zygotes' sockets: they end, and their workers die with them."""
+        self.closing = True
+        for zygote in self._zygotes:
+            self._loop.remove_reader(zygote.control.fileno())
+            zygote.control.close()
+        self._zygotes.clear()
+
+
+def describe_exit(status: int) -> str:
+    """Return how a process ended, from its ``waitpid`` status."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with contextlib.suppress(ValueError):
+            return f"its worker was killed by signal {number} ({signal.Signals(number).name})"
+        return f"its worker was killed by signal {number}"
+    return f"its worker exited with code {os.waitstatus_to_exitcode(status)}"

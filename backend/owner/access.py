@@ -1,0 +1,192 @@
+"""Values behind refs: put, get, wait, future, for the threads of the user."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GetTimeoutError, NotInitializedError
+from ..serialization.exceptions import deserialize_exception
+from ..serialization.layout import SerializedValue
+from ..serialization.values import deserialize, serialize
+from ..wire.messages import FAILED, INLINE, STORED, Value
+from .objects import PENDING, Entry
+from .refs import ObjectRef
+from .waiter import Waiter
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+__all__ = ["INLINE_LIMIT", "Access"]
+
+#: bytes; smaller values travel inside messages, others through the store
+INLINE_LIMIT = 64 * 1024
+
+
+class Access:
+    """Puts and gets of one process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._objects = runtime.objects
+        self._resolved: SimpleQueue[tuple[Future[Any], ObjectRef[Any]] | None] = SimpleQueue()
+        self._resolver: threading.Thread | None = None
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value; the ref can be used when this returns."""
+        return self.put_serialized(serialize(value, "the value given to millpond.put"))
+
+    def put_serialized(self, serialized: SerializedValue) -> ObjectRef[Any]:
+        """Store a serialized value."""
+        object_id = self._runtime.ids.reserve(1)
+        if serialized.size < INLINE_LIMIT:
+            outcome = Value(INLINE, serialized.to_bytes(), serialized.size)
+        else:
+            self._runtime.store.write([(object_id, serialized)])
+            outcome = Value(STORED, b"", serialized.size)
+        # Registration first: whoever gave us the refs inside need not keep them alive after us.
+        self._runtime.register_borrowed(serialized.contained)
+        with self._runtime.lock:
+            entry, ref = self._objects.own(object_id)
+            entry.contains = list(serialized.contained) or None
+            self._objects.finish(entry, outcome)
+        return ref
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """Return the values of ``refs``, waiting for those that are not finished.
+
+        Raises:
+            GetTimeoutError: some are not finished after ``timeout`` seconds.
+            Exception: what the task of one of them raised.
+        """
+        entries = [self.entry_of(ref) for ref in refs]
+        if any([entry.state == PENDING for entry in entries]):
+            with self._runtime.lock:
+                pending = [entry for entry in entries if entry.state == PENDING]
+                waiter = Waiter(len(pending), stop_on_failure=True)
+                for entry in pending:
+                    self._watch(entry, waiter)
+            if not self._wait(waiter, timeout):
+                missing = [entry for entry in entries if entry.state == PENDING]
+                raise GetTimeoutError(
+                    f"{len(missing)} of {len(entries)} objects were not ready after {timeout} s; "
+                    f"the first is {missing[0].id.hex()}"
+                )
+        for entry in entries:
+            if entry.state == FAILED:
+                raise deserialize_exception(entry.data)
+        return self._read(entries)
+
+    def wait(self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None) -> None:
+        """Wait until ``num_returns`` of ``refs`` are finished, or for ``timeout`` seconds."""
+        entries = [self.entry_of(ref) for ref in refs]
+        with self._runtime.lock:
+            pending = [entry for entry in entries if entry.state == PENDING]
+            for entry in pending:
+                self._runtime.start_resolving(entry)
+            needed = num_returns - sum([entry.state != PENDING for entry in entries])
+            if needed <= 0 or timeout == 0:
+                return
+            waiter = Waiter(needed, stop_on_failure=False)
+            pending = [entry for entry in pending if entry.state == PENDING]
+            for entry in pending:
+                self._objects.when_finished(entry, waiter.finished)
+        self._wait(waiter, timeout)
+        with self._runtime.lock:
+            for entry in pending:
+                if entry.waiters is not None and waiter.finished in entry.waiters:
+                    entry.waiters.remove(waiter.finished)
+
+    def future(self, ref: ObjectRef[Any]) -> Future[Any]:
+        """Return a future of a ref's value. Its callbacks run on a thread of their own."""
+        entry = self.entry_of(ref)
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        if self._resolver is None:
+            self._resolver = threading.Thread(
+                target=self._resolve_futures, name="millpond-futures", daemon=True
+            )
+            self._resolver.start()
+        with self._runtime.lock:
+            if entry.state == PENDING:
+                self._objects.when_finished(entry, lambda _: self._resolved.put((future, ref)))
+                self._runtime.start_resolving(entry)
+                return future
+        self._resolved.put((future, ref))
+        return future
+
+    def stop(self) -> None:
+        """End the thread that resolves futures."""
+        if self._resolver is not None:
+            self._resolved.put(None)
+            self._resolver.join()
+
+    def entry_of(self, ref: ObjectRef[Any]) -> Entry:
+        """Return the entry of a ref.
+
+        Raises:
+            NotInitializedError: the ref is from a session that was shut down.
+        """
+        entry = ref._entry
+        if self._runtime.closed or self._objects.entries.get(entry.id) is not entry:
+            raise NotInitializedError(
+                f"{ref!r} belongs to a session of millpond that was shut down; its value is gone"
+            )
+        return entry
+
+    def read_pinned(self, entries: list[Entry]) -> list[Any]:
+        """Return a buffer of each stored object, pinning those that are not pinned yet."""
+        pins = {entry.id: entry.pin() for entry in entries}
+        wanted = [entry for entry in entries if pins[entry.id] is None]
+        if wanted:
+            wanted = list({entry.id: entry for entry in wanted}.values())
+            found = self._runtime.store.pin([entry.id for entry in wanted])
+            for entry, pin in zip(wanted, found, strict=True):
+                pins[entry.id] = pin
+                entry.pin = weakref.ref(pin)
+        return [pins[entry.id].buffer() for entry in entries]
+
+    def _read(self, entries: list[Entry]) -> list[Any]:
+        stored = [entry for entry in entries if entry.state == STORED]
+        buffers = iter(self.read_pinned(stored) if stored else ())
+        values = []
+        brought: list[ObjectRef[Any]] = []
+        for entry in entries:
+            value, refs = deserialize(next(buffers) if entry.state == STORED else entry.data)
+            values.append(value)
+            brought += refs
+        if brought:
+            # The objects just read keep these refs alive until their owners know of us.
+            self._runtime.register_borrowed(brought)
+        return values
+
+    def _watch(self, entry: Entry, waiter: Waiter) -> None:
+        self._objects.when_finished(entry, waiter.finished)
+        self._runtime.start_resolving(entry)
+
+    def _wait(self, waiter: Waiter, timeout: float | None) -> bool:
+        if waiter.done():
+            return True
+        if timeout == 0:
+            return False
+        lent = self._runtime.before_wait()
+        try:
+            return waiter.wait(timeout)
+        finally:
+            if lent:
+                self._runtime.after_wait()
+
+    def _resolve_futures(self) -> None:
+        while (item := self._resolved.get()) is not None:
+            future, ref = item
+            try:
+                (value,) = self.get([ref], None)
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever reads the future
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+            del future, ref, item

@@ -1,0 +1,243 @@
+"""The table of every object this process owns or borrows. Pure: no sockets, no threads.
+
+An *owned* object lives while this process has its ref, or other processes have registered as
+borrowers. A *borrowed* object is registered with its owner at the latest when the task that
+brought it ends (until then the caller of the task holds it); dropping it gives the
+registrations back. Registrations are counted, so they may arrive and leave in any order.
+
+States: PENDING -> INLINE | STORED | FAILED. All calls happen under the runtime's lock.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..errors import ObjectLostError, OwnerDiedError
+from ..serialization.exceptions import serialize_error
+from ..wire.ids import owner_of
+from ..wire.messages import FAILED, INLINE, STORED, Value
+from .refs import ObjectRef
+
+__all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "died_value", "lost_value"]
+
+PENDING = -1
+
+
+class Entry:
+    """What this process knows of one object."""
+
+    __slots__ = (
+        "actor",
+        "borrows",
+        "contains",
+        "data",
+        "handle",
+        "id",
+        "owned",
+        "pin",
+        "registered",
+        "size",
+        "state",
+        "task",
+        "waiters",
+    )
+
+    def __init__(self, object_id: bytes, *, owned: bool) -> None:
+        self.id = object_id
+        self.owned = owned
+        self.state = PENDING
+        #: the serialized value (INLINE) or exception (FAILED)
+        self.data = b""
+        self.size = 0
+        #: weak reference to the one ref instance
+        self.handle: Callable[[], ObjectRef[Any] | None] = _dead
+        #: called with the entry, under the lock, when it is finished
+        self.waiters: list[Callable[[Entry], None]] | None = None
+        #: owned: registrations of other processes
+        self.borrows: dict[bytes, int] | None = None
+        #: borrowed: registrations that this process must give back
+        self.registered = 0
+        #: refs inside the value, kept alive with it
+        self.contains: list[ObjectRef[Any]] | None = None
+        #: the task that will finish it
+        self.task: Any = None
+        #: weak reference to the live pin of this process
+        self.pin: Callable[[], Any] = _dead
+        #: the object is the life of an actor
+        self.actor = False
+
+
+def _dead() -> None:
+    return None
+
+
+class Freed:
+    """What must be told to others after objects died."""
+
+    __slots__ = ("actors", "released", "stored")
+
+    def __init__(self) -> None:
+        #: ids to delete from the store
+        self.stored: list[bytes] = []
+        #: (id, registrations) to give back to the owners
+        self.released: list[tuple[bytes, int]] = []
+        #: actors whose last handle died
+        self.actors: list[bytes] = []
+
+
+class ObjectTable:
+    """All entries of one process.
+
+    Args:
+        process_id: of this process.
+        dropped: called by a dying ref with its entry; must be safe inside a destructor.
+    """
+
+    def __init__(self, process_id: bytes, dropped: Callable[[Any], None]) -> None:
+        self.process_id = process_id
+        self._dropped = dropped
+        self.entries: dict[bytes, Entry] = {}
+        self._finished: deque[Entry] = deque()
+        self._finishing = False
+
+    def own(self, object_id: bytes) -> tuple[Entry, ObjectRef[Any]]:
+        """Add a new owned, pending object; return it with its ref."""
+        entry = Entry(object_id, owned=True)
+        self.entries[object_id] = entry
+        ref: ObjectRef[Any] = ObjectRef(entry, self._dropped)
+        entry.handle = weakref.ref(ref)
+        return entry, ref
+
+    def ref(self, object_id: bytes) -> ObjectRef[Any]:
+        """Return the one ref of an object, making an entry for one not known yet."""
+        entry = self.entries.get(object_id)
+        if entry is None:
+            owned = owner_of(object_id) == self.process_id
+            entry = self.entries[object_id] = Entry(object_id, owned=owned)
+            if owned:
+                # Our own object came back after we freed it: only a bug or a stale message can.
+                self.finish(entry, lost_value(object_id, "its owner had already freed it"))
+        ref = entry.handle()
+        if ref is None:
+            ref = ObjectRef(entry, self._dropped)
+            entry.handle = weakref.ref(ref)
+        return ref
+
+    def finish(self, entry: Entry, value: Value) -> None:
+        """Give a pending object its outcome and tell who waits.
+
+        Waiters that finish other objects in turn are served from a queue, not by recursion, so
+        a chain of any length is fine.
+        """
+        if entry.state != PENDING:
+            return
+        entry.state = value.kind
+        entry.data = value.data
+        entry.size = value.size
+        entry.task = None
+        self._finished.append(entry)
+        if self._finishing:
+            return
+        self._finishing = True
+        try:
+            while self._finished:
+                done = self._finished.popleft()
+                waiters, done.waiters = done.waiters, None
+                for waiter in waiters or ():
+                    waiter(done)
+        finally:
+            self._finishing = False
+
+    def value_of(self, entry: Entry) -> Value:
+        """Return a finished object as a message part."""
+        contained = [ref.id for ref in entry.contains] if entry.contains else []
+        return Value(entry.state, entry.data, entry.size, contained)
+
+    def when_finished(self, entry: Entry, waiter: Callable[[Entry], None]) -> None:
+        """Call ``waiter`` once the (pending) object is finished."""
+        if entry.waiters is None:
+            entry.waiters = [waiter]
+        else:
+            entry.waiters.append(waiter)
+
+    # --- lifetime ------------------------------------------------------------------------
+
+    def add_borrows(self, object_ids: Iterable[bytes], borrower: bytes) -> None:
+        """Count ``borrower`` once more as a holder of owned objects."""
+        for object_id in object_ids:
+            entry = self.entries.get(object_id)
+            if entry is not None and entry.owned:
+                borrows = entry.borrows = entry.borrows if entry.borrows is not None else {}
+                borrows[borrower] = borrows.get(borrower, 0) + 1
+
+    def remove_borrows(
+        self, object_ids: Iterable[bytes], counts: Iterable[int], borrower: bytes, freed: Freed
+    ) -> None:
+        """Take registrations back; what nobody holds any more is freed."""
+        for object_id, count in zip(object_ids, counts, strict=True):
+            entry = self.entries.get(object_id)
+            if entry is None or not entry.borrows:
+                continue
+            left = entry.borrows.get(borrower, 0) - count
+            if left > 0:
+                entry.borrows[borrower] = left
+            else:
+                entry.borrows.pop(borrower, None)
+            self.free_if_unused(entry, freed)
+
+    def drop_process(self, process_id: bytes, freed: Freed) -> None:
+        """A process died: it borrows nothing, and what it owned is lost."""
+        for entry in list(self.entries.values()):
+            if entry.owned:
+                if entry.borrows and entry.borrows.pop(process_id, None):
+                    self.free_if_unused(entry, freed)
+            elif owner_of(entry.id) == process_id:
+                entry.registered = 0
+                reason = f"the process that owned it ({process_id.hex()}) died"
+                self.finish(entry, died_value(entry.id, reason))
+
+    def free_if_unused(self, entry: Entry, freed: Freed) -> None:
+        """Free an object that neither this process nor a borrower holds."""
+        if entry.handle() is not None or entry.borrows or entry.task is not None:
+            return
+        if self.entries.get(entry.id) is not entry:
+            return
+        if not entry.owned:
+            del self.entries[entry.id]
+            if entry.registered:
+                freed.released.append((entry.id, entry.registered))
+            return
+        if entry.state == PENDING:
+            return  # being written by put or a task; looked at again when finished
+        del self.entries[entry.id]
+        entry.contains = None
+        if entry.state == STORED:
+            freed.stored.append(entry.id)
+        if entry.actor:
+            freed.actors.append(entry.id)
+
+    def validate(self) -> None:
+        """Raise AssertionError where an entry contradicts itself."""
+        for object_id, entry in self.entries.items():
+            assert entry.id == object_id, (object_id, entry.id)
+            assert entry.state in (PENDING, INLINE, STORED, FAILED), entry.state
+            assert entry.owned or not entry.borrows, object_id
+            assert not entry.owned or not entry.registered, object_id
+            assert entry.state == PENDING or not entry.waiters, object_id
+            for count in (entry.borrows or {}).values():
+                assert count > 0, (object_id, entry.borrows)
+
+
+def lost_value(object_id: bytes, reason: str) -> Value:
+    """Return the outcome of an object whose bytes are gone."""
+    error = ObjectLostError(f"object {object_id.hex()} is lost: {reason}")
+    return Value(FAILED, serialize_error(error))
+
+
+def died_value(object_id: bytes, reason: str) -> Value:
+    """Return the outcome of an object whose owner is gone."""
+    error = OwnerDiedError(f"object {object_id.hex()} is lost: {reason}")
+    return Value(FAILED, serialize_error(error))

@@ -1,0 +1,65 @@
+"""Questions to other processes that a thread waits for, and their answers."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+from ..errors import NodeDiedError
+
+__all__ = ["Requests"]
+
+
+class _Answer:
+    __slots__ = ("error", "message", "ready")
+
+    def __init__(self) -> None:
+        self.message: Any = None
+        self.error: Exception | None = None
+        self.ready = threading.Lock()
+        self.ready.acquire()
+
+
+class Requests:
+    """Matches answers to waiting threads by the number of the request. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[_Answer, Any]] = {}
+
+    def ask(self, connection: Any, message: Any) -> Any:
+        """Send ``message`` with a fresh request number; return the answer.
+
+        Raises:
+            NodeDiedError: the connection ended before the answer came.
+        """
+        number = message.request = next(self._numbers)
+        answer = _Answer()
+        self._waiting[number] = (answer, connection)
+        if connection.closed or not connection.send(message):
+            self._waiting.pop(number, None)
+            raise NodeDiedError("the connection to the node or peer is closed")
+        answer.ready.acquire()
+        if answer.error is not None:
+            raise answer.error
+        return answer.message
+
+    def answered(self, message: Any) -> None:
+        """An answer arrived (I/O thread)."""
+        waiting = self._waiting.pop(message.request, None)
+        if waiting is not None:
+            waiting[0].message = message
+            waiting[0].ready.release()
+
+    def fail(self, connection: Any, error: Exception) -> None:
+        """A connection ended: nothing that was asked over it will be answered."""
+        for number, (answer, asked) in list(self._waiting.items()):
+            if asked is connection and self._waiting.pop(number, None) is not None:
+                answer.error = error
+                answer.ready.release()
+
+    def fail_all(self, error: Exception) -> None:
+        """Nothing will be answered any more."""
+        for _, connection in list(self._waiting.values()):
+            self.fail(connection, error)

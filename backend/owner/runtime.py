@@ -1,0 +1,317 @@
+"""The owner runtime: what a driver and a worker have in common.
+
+It joins the pure parts (``objects``, ``lease_pool``, ``tasks``) with the I/O thread
+(``wire.reactor``). All state is guarded by one lock, held for microseconds; sending never
+blocks, so it may happen under the lock, which keeps messages in order.
+
+Covers the connections and the reference counts between processes. Values are in ``access``,
+tasks in ``submission``, actor calls in ``actor_calls``, all of which work on this state.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from millpond.objectstore.mapping import ArenaMapping
+
+from ..errors import NodeDiedError, NotInitializedError
+from ..serialization.exceptions import serialize_error
+from ..wire import messages as m
+from ..wire.ids import ObjectIds, owner_of
+from ..wire.reactor import Connection, Reactor
+from .access import Access
+from .actor_calls import ActorCalls
+from .functions import ExportedFunctions
+from .objects import PENDING, Entry, Freed, ObjectTable, died_value, lost_value
+from .refs import ObjectRef
+from .releaser import Releaser
+from .requests import Requests
+from .store_client import StoreClient
+from .submission import Submission
+
+__all__ = ["Runtime"]
+
+_log = logging.getLogger("millpond.owner")
+
+
+class Runtime:
+    """One process's part in the session.
+
+    Args:
+        process_id: of this process, 8 bytes.
+        session_dir: the directory of the session's sockets.
+        mapping: the node's arena.
+        role: "driver" or "worker".
+        validate: check invariants after every batch of messages (for tests).
+    """
+
+    def __init__(
+        self,
+        process_id: bytes,
+        session_dir: str,
+        mapping: ArenaMapping,
+        role: str,
+        *,
+        validate: bool = False,
+    ) -> None:
+        self.process_id = process_id
+        self.session_dir = session_dir
+        self.mapping = mapping
+        self.role = role
+        self.closed = False
+        #: what the machine has, in counted units
+        self.resources: dict[str, int] = {}
+        self._validate = validate
+        self.lock = threading.Lock()
+        self.ids = ObjectIds(process_id)  # type: ignore[arg-type]
+        self.requests = Requests()
+        self.functions = ExportedFunctions()
+        self.releaser = Releaser(self)
+        self.objects = ObjectTable(process_id, self.releaser.dropped)
+        self.submission = Submission(self)
+        self.actor_calls = ActorCalls(self)
+        self.access = Access(self)
+        self._peers: dict[bytes, Connection] = {}
+        self._dead_peers: set[bytes] = set()
+        self._resolving: dict[bytes, Entry] = {}
+        self.reactor = Reactor(self._on_messages, self._on_closed, name=f"millpond-{role}-io")
+        self.reactor.tick = self.submission.tick
+        self.node: Connection
+        self.store: StoreClient
+        #: called when the node process died
+        self.on_node_gone: Callable[[], None] = lambda: None
+        #: called around waits, so that a worker can lend its slot
+        self.before_wait: Callable[[], bool] = lambda: False
+        self.after_wait: Callable[[], None] = lambda: None
+        #: messages that only a driver or only a worker understands
+        self.handlers: dict[type, Callable[[Connection, Any], None]] = {
+            m.Resolve: self._on_resolve,
+            m.Resolved: self._on_resolved,
+            m.Borrow: self._on_borrow,
+            m.Release: self._on_release,
+            m.FetchFunction: self._on_fetch_function,
+            m.ProcessDied: self._on_process_died,
+            m.Hello: self._on_hello,
+            **self.submission.handlers,
+            **self.actor_calls.handlers,
+        }
+        for answer in (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics):
+            self.handlers[answer] = lambda _, message: self.requests.answered(message)
+
+    # --- connections ---------------------------------------------------------------------
+
+    def start(self, node: Connection) -> None:
+        """Begin to serve: listen for peers, use ``node`` (already adopted by the reactor)."""
+        self.node = node
+        self.store = StoreClient(self.mapping, node, self.requests, self.releaser.dropped)
+        self.reactor.listen(self.socket_path(self.process_id))
+        self.releaser.start()
+
+    def socket_path(self, process_id: bytes) -> str:
+        """Return where a process of this session listens."""
+        return f"{self.session_dir}/{process_id.hex()}.sock"
+
+    def hello(self) -> m.Hello:
+        """Return the message that opens a connection."""
+        return m.Hello(m.PROTOCOL, self.process_id, self.role, os.getpid())
+
+    def peer(self, process_id: bytes) -> Connection | None:
+        """Return a connection to a process, or None when it is gone."""
+        connection = self._peers.get(process_id)
+        if connection is not None and not connection.closed:
+            return connection
+        if process_id in self._dead_peers:
+            return None
+        try:
+            connection = self.reactor.connect(self.socket_path(process_id))
+        except OSError:
+            return None
+        connection.peer_id = process_id
+        connection.send(self.hello())
+        self._peers[process_id] = connection
+        return connection
+
+    def close(self) -> None:
+        """Stop all threads and fail everything that waits."""
+        with self.lock:
+            if self.closed:
+                return
+            self.closed = True
+        self.releaser.stop()
+        self.access.stop()
+        self.reactor.stop()
+        self._fail_everything(
+            NotInitializedError("millpond was shut down while this was waited for")
+        )
+
+    # --- objects -------------------------------------------------------------------------
+
+    def ref(self, object_id: bytes) -> ObjectRef[Any]:
+        """Return this process's ref of an object."""
+        with self.lock:
+            return self.objects.ref(object_id)
+
+    def entry_of(self, ref: ObjectRef[Any]) -> Entry:
+        """Return the entry of a ref.
+
+        Raises:
+            NotInitializedError: the ref is from a session that was shut down.
+        """
+        entry = ref._entry
+        if self.closed or self.objects.entries.get(entry.id) is not entry:
+            raise NotInitializedError(
+                f"{ref!r} belongs to a session of millpond that was shut down; its value is gone"
+            )
+        return entry
+
+    # --- finding out about objects of others -----------------------------------------------
+
+    def start_resolving(self, entry: Entry) -> None:
+        """Ask the owner of a borrowed object to tell when it is finished. Under the lock."""
+        if entry.owned or entry.state != PENDING or entry.id in self._resolving:
+            return
+        self._resolving[entry.id] = entry
+        owner = self.peer(owner_of(entry.id))
+        if owner is None or not owner.send(m.Resolve(entry.id)):
+            self._fail_resolve(entry)
+
+    def _fail_resolve(self, entry: Entry) -> None:
+        self._resolving.pop(entry.id, None)
+        owner = owner_of(entry.id).hex()
+        self.objects.finish(entry, died_value(entry.id, f"its owner {owner} is gone"))
+
+    def register_borrowed(self, refs: Iterable[ObjectRef[Any]]) -> None:
+        """Make this process known to the owners of the refs it goes on to hold.
+
+        Waits for the owners' answers: until then whoever brought the refs keeps them alive.
+        """
+        new: dict[bytes, list[bytes]] = {}
+        with self.lock:
+            for ref in refs:
+                entry = ref._entry
+                if not entry.owned and not entry.registered:
+                    entry.registered = 1
+                    new.setdefault(owner_of(entry.id), []).append(entry.id)
+        self.borrow_for(new, self.process_id)
+
+    def borrow_for(self, by_owner: dict[bytes, list[bytes]], borrower: bytes) -> None:
+        """Register ``borrower`` with the owners of objects and wait until they know."""
+        for owner_id, object_ids in by_owner.items():
+            owner = self.peer(owner_id)
+            if owner is None:
+                continue  # its objects are lost; using them will say so
+            try:
+                self.requests.ask(owner, m.Borrow(0, object_ids, borrower))
+            except NodeDiedError:
+                continue
+
+    def forget(self, freed: Freed) -> None:
+        """Tell the node and the owners what is not held here any more. Under the lock."""
+        if freed.stored:
+            self.node.send(m.DeleteObjects(freed.stored))
+        for actor_id in freed.actors:
+            self.node.send(m.KillActor(actor_id, graceful=True))
+        by_owner: dict[bytes, list[tuple[bytes, int]]] = {}
+        for object_id, count in freed.released:
+            by_owner.setdefault(owner_of(object_id), []).append((object_id, count))
+        for owner_id, released in by_owner.items():
+            owner = self.peer(owner_id)
+            if owner is not None:
+                ids = [object_id for object_id, _ in released]
+                owner.send(m.Release(ids, [count for _, count in released], self.process_id))
+
+    # --- messages --------------------------------------------------------------------------
+
+    def _on_messages(self, connection: Connection, messages: list[Any]) -> None:
+        for message in messages:
+            handler = self.handlers.get(type(message))
+            if handler is None:
+                _log.warning("ignoring an unexpected %s message", type(message).__name__)
+            else:
+                handler(connection, message)
+        if self._validate:
+            with self.lock:
+                self.objects.validate()
+                self.submission.validate()
+
+    def _on_closed(self, connection: Connection) -> None:
+        if connection is self.node:
+            self._on_node_gone()
+            return
+        peer_id = connection.peer_id
+        if self._peers.get(peer_id) is connection:
+            del self._peers[peer_id]
+        self.requests.fail(connection, NodeDiedError(f"process {peer_id.hex()} is gone"))
+
+    def _on_node_gone(self) -> None:
+        if self.closed:
+            return
+        error = NodeDiedError("the node process of this session died; every object is gone")
+        self._fail_everything(error)
+        self.on_node_gone()
+
+    def _fail_everything(self, error: Exception) -> None:
+        self.requests.fail_all(error)
+        with self.lock:
+            value = m.Value(m.FAILED, serialize_error(error))
+            for entry in list(self.objects.entries.values()):
+                self.objects.finish(entry, value)
+
+    def _on_hello(self, connection: Connection, message: m.Hello) -> None:
+        connection.peer_id = message.process_id
+        self._peers.setdefault(message.process_id, connection)
+
+    def _on_resolve(self, connection: Connection, message: m.Resolve) -> None:
+        object_id = message.object_id
+        with self.lock:
+            entry = self.objects.entries.get(object_id)
+            if entry is None or not entry.owned:
+                connection.send(m.Resolved(object_id, None))
+            elif entry.state == PENDING:
+                self.objects.when_finished(
+                    entry,
+                    lambda done: connection.send(
+                        m.Resolved(object_id, self.objects.value_of(done))
+                    )
+                    and None,
+                )
+            else:
+                connection.send(m.Resolved(object_id, self.objects.value_of(entry)))
+
+    def _on_resolved(self, connection: Connection, message: m.Resolved) -> None:
+        with self.lock:
+            entry = self._resolving.pop(message.object_id, None)
+            if entry is None:
+                return
+            value = message.value or lost_value(entry.id, "its owner had freed it")
+            self.objects.finish(entry, value)
+        self.submission.dispatch()
+
+    def _on_borrow(self, connection: Connection, message: m.Borrow) -> None:
+        with self.lock:
+            self.objects.add_borrows(message.object_ids, message.borrower)
+        connection.send(m.Done(message.request))
+
+    def _on_release(self, connection: Connection, message: m.Release) -> None:
+        freed = Freed()
+        with self.lock:
+            self.objects.remove_borrows(message.object_ids, message.counts, message.borrower, freed)
+            self.forget(freed)
+
+    def _on_fetch_function(self, connection: Connection, message: m.FetchFunction) -> None:
+        connection.send(m.FunctionBlob(message.request, self.functions.blob(message.function_id)))
+
+    def _on_process_died(self, connection: Connection, message: m.ProcessDied) -> None:
+        freed = Freed()
+        peer = self._peers.pop(message.process_id, None)
+        self._dead_peers.add(message.process_id)
+        if peer is not None:
+            self.requests.fail(peer, NodeDiedError(f"process {message.process_id.hex()} died"))
+        with self.lock:
+            self.objects.drop_process(message.process_id, freed)
+            self.forget(freed)
+        self.submission.dispatch()

@@ -1,0 +1,132 @@
+"""This process's access to the object store of its node: write, pin, read.
+
+The node decides (``objectstore.core``); the bytes are written and read here, straight in the
+arena that both have mapped. Not covered: small values, which never come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from millpond.objectstore.mapping import ArenaMapping
+
+from ..errors import ObjectLostError, ObjectStoreFullError
+from ..serialization.layout import SerializedValue
+from ..wire.messages import (
+    IN_ARENA,
+    IN_FILE,
+    LOST,
+    MISSING,
+    AbortObjects,
+    CreateObjects,
+    Location,
+    PinObjects,
+    SealObjects,
+)
+from .requests import Requests
+
+__all__ = ["Pin", "StoreClient"]
+
+
+class Pin:
+    """Keeps an object's bytes in place; every buffer made from them refers to it."""
+
+    __slots__ = ("__weakref__", "_dropped", "_location", "_mapping", "object_id")
+
+    def __init__(
+        self,
+        object_id: bytes,
+        location: Location,
+        mapping: ArenaMapping,
+        dropped: Callable[[bytes], None],
+    ) -> None:
+        self.object_id = object_id
+        self._location = location
+        self._mapping = mapping
+        self._dropped = dropped
+
+    def __del__(self) -> None:
+        self._dropped(self.object_id)
+
+    def buffer(self) -> Any:
+        """Return a read-only buffer of the object's bytes, which keeps this pin alive."""
+        location = self._location
+        if location.kind == IN_FILE:
+            return self._mapping.map_file(location.path, location.size, self)
+        return self._mapping.buffer(location.offset, location.size, self)
+
+
+class StoreClient:
+    """Writes and reads stored objects.
+
+    Args:
+        mapping: the node's arena.
+        connection: to the node.
+        requests: matches its answers.
+        unpin: called by a dying pin with the object's id; must be safe inside a destructor.
+    """
+
+    def __init__(
+        self,
+        mapping: ArenaMapping,
+        connection: Any,
+        requests: Requests,
+        unpin: Callable[[bytes], None],
+    ) -> None:
+        self._mapping = mapping
+        self._connection = connection
+        self._requests = requests
+        self._unpin = unpin
+
+    def write(self, objects: Sequence[tuple[bytes, SerializedValue]]) -> None:
+        """Store values under new ids; they can be read when this returns.
+
+        Waits while the node makes room.
+
+        Raises:
+            ObjectStoreFullError: no room can be made.
+        """
+        ids = [object_id for object_id, _ in objects]
+        answer = self._requests.ask(
+            self._connection, CreateObjects(0, ids, [value.size for _, value in objects])
+        )
+        refused = [location for location in answer.locations if location.kind not in (IN_ARENA, IN_FILE)]
+        if refused:
+            granted = [i for i, at in zip(ids, answer.locations, strict=True) if at not in refused]
+            self._connection.send(AbortObjects(granted))
+            raise ObjectStoreFullError(refused[0].reason)
+        try:
+            for (_, value), location in zip(objects, answer.locations, strict=True):
+                if location.kind == IN_ARENA:
+                    self._mapping.write(location.offset, value.parts())
+                else:
+                    self._mapping.write_file(location.path, value.parts())
+        except BaseException:
+            self._connection.send(AbortObjects(ids))
+            raise
+        self._connection.send(SealObjects(ids))
+
+    def pin(self, object_ids: list[bytes]) -> list[Pin]:
+        """Pin stored objects, in order; waits while the node restores what was spilled.
+
+        Raises:
+            ObjectLostError: an object is not in the store, or its spill file is gone.
+        """
+        answer = self._requests.ask(self._connection, PinObjects(0, object_ids))
+        pins = []
+        lost: tuple[bytes, Location] | None = None
+        for object_id, location in zip(object_ids, answer.locations, strict=True):
+            if location.kind in (MISSING, LOST):
+                lost = lost or (object_id, location)
+            else:
+                pins.append(self.adopt(object_id, location))
+        if lost is not None:
+            object_id, location = lost
+            what = "is not in the store" if location.kind == MISSING else "could not be restored"
+            raise ObjectLostError(f"object {object_id.hex()} {what} {location.reason}".rstrip())
+        return pins
+
+    def adopt(self, object_id: bytes, location: Location) -> Pin:
+        """Return the pin of an object that the node has pinned for this process."""
+        return Pin(object_id, location, self._mapping, self._unpin)

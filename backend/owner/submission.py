@@ -1,0 +1,330 @@
+"""Submits tasks and sees them through: arguments, dispatch, results, retries, cancellation.
+
+A task whose arguments are all inline goes straight to a leased worker (``lease_pool``); one
+with stored arguments goes to the node, which admits it, pins the arguments, and runs it. Both
+answer this process directly. Methods are called under the runtime's lock unless they say
+otherwise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TaskCancelledError, WorkerCrashedError
+from ..serialization.exceptions import serialize_error
+from ..wire import messages as m
+from ..wire.ids import following
+from .lease_pool import LeasedWorker, LeasePool
+from .objects import PENDING, Entry, Freed, lost_value
+from .tasks import AT_NODE, AT_WORKER, DONE, READY, WAITING, FunctionTimes, PendingTask
+
+if TYPE_CHECKING:
+    from ..wire.reactor import Connection
+    from .refs import ObjectRef
+    from .runtime import Runtime
+
+__all__ = ["Submission"]
+
+#: seconds that an idle lease is kept in case more tasks come
+LEASE_LINGER = 0.05
+
+
+class Submission:
+    """All unfinished tasks of one owner."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._tasks: dict[bytes, PendingTask] = {}
+        self._pools: dict[bytes, LeasePool] = {}
+        self._times = FunctionTimes()
+        self.handlers: dict[type, Callable[[Connection, Any], None]] = {
+            m.TasksDone: self._on_tasks_done,
+            m.TasksReturned: self._on_tasks_returned,
+            m.LeaseGranted: self._on_lease_granted,
+            m.RecallLease: self._on_recall_lease,
+            m.TaskLost: self._on_task_lost,
+            m.WorkerDied: self._on_worker_died,
+        }
+
+    # --- from the user's threads -----------------------------------------------------------
+
+    def submit(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
+        """Take a new task over; return the refs of its results. Takes the lock itself."""
+        runtime = self._runtime
+        with runtime.lock:
+            refs = self.adopt(task, num_returns)
+            if self.await_arguments(task, self._route):
+                self._route(task)
+                self._send_ready(task.shape, only_if_worth=True)
+        return refs
+
+    def adopt(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
+        """Make the return objects of a task and remember it until it is finished."""
+        refs = []
+        task.num_returns = num_returns
+        for index in range(max(num_returns, 1)):
+            object_id = following(task.task_id, index) if index else task.task_id
+            entry, ref = self._runtime.objects.own(object_id)
+            entry.task = task
+            task.returns.append(entry)
+            refs.append(ref)
+        self._tasks[task.task_id] = task
+        return refs
+
+    def await_arguments(self, task: PendingTask, ready: Callable[[PendingTask], None]) -> bool:
+        """Have ``ready`` called when all arguments are finished; True when they are already."""
+        for ref in task.arguments:
+            entry = ref._entry
+            if entry.state == PENDING:
+                task.missing += 1
+                self._runtime.objects.when_finished(
+                    entry, lambda done: self._argument_finished(task, done, ready)
+                )
+                self._runtime.start_resolving(entry)
+            elif entry.state == m.FAILED:
+                self.fail(task, entry.data)
+                return False
+        return task.missing == 0 and task.state == WAITING
+
+    def _argument_finished(
+        self, task: PendingTask, entry: Entry, ready: Callable[[PendingTask], None]
+    ) -> None:
+        task.missing -= 1
+        if task.state == DONE:
+            return
+        if entry.state == m.FAILED:
+            self.fail(task, entry.data)
+        elif task.missing == 0:
+            ready(task)
+
+    def cancel(self, entry: Entry, *, force: bool) -> bool:
+        """Cancel the task that makes an object; False when it is finished already."""
+        task = entry.task
+        if task is None or task.state == DONE:
+            return False
+        task.cancelled = True
+        if task.state in (WAITING, READY):
+            self._fail_cancelled(task)
+        elif task.state == AT_NODE:
+            self._runtime.node.send(m.CancelTask(task.task_id, force))
+        elif force and isinstance(task.lease, LeasedWorker):
+            self._runtime.node.send(m.KillWorkerOf(task.lease.worker_id))
+        elif task.lease is not None:
+            task.lease.connection.send(m.CancelTask(task.task_id, force))
+        return True
+
+    # --- dispatch ----------------------------------------------------------------------------
+
+    def _route(self, task: PendingTask) -> None:
+        if task.has_stored_arguments():
+            task.state = AT_NODE
+            message = task.message(self._runtime.objects, self._runtime.process_id)
+            self._runtime.node.send(m.SubmitTask(message, task.shape, task.order))
+            return
+        pool = self._pools.get(task.shape)
+        if pool is None:
+            pool = self._pools[task.shape] = LeasePool(task.shape, self._times)
+        pool.push(task)
+
+    def dispatch(self) -> None:
+        """Send what is ready to workers with room, and settle the leases. Takes the lock."""
+        with self._runtime.lock:
+            for shape in self._pools:
+                self._send_ready(shape)
+        self._runtime.actor_calls.dispatch()
+
+    def _send_ready(self, shape: bytes, *, only_if_worth: bool = False) -> None:
+        pool = self._pools.get(shape)
+        if pool is None:
+            return
+        if not only_if_worth or pool.worth_assigning():
+            for worker, tasks in pool.assign():
+                table, me = self._runtime.objects, self._runtime.process_id
+                worker.connection.send(m.RunTasks([task.message(table, me) for task in tasks]))
+        count = pool.leases_to_request()
+        if count is not None:
+            self._runtime.node.send(m.RequestLeases(shape, count, pool.first_order))
+        if only_if_worth:
+            return
+        reclaim = pool.to_reclaim_from()
+        if reclaim is not None:
+            busy, count = reclaim
+            busy.connection.send(m.Reclaim(count))
+        for worker in pool.to_return(time.monotonic(), LEASE_LINGER):
+            self._runtime.node.send(m.ReturnLease(worker.lease_id))
+            count = pool.leases_to_request()
+            if count is not None:
+                self._runtime.node.send(m.RequestLeases(shape, count, pool.first_order))
+
+    def tick(self) -> float | None:
+        """Return idle leases in time; answers when to be called again. I/O thread."""
+        with self._runtime.lock:
+            idle = [pool for pool in self._pools.values() if pool.has_idle_lease()]
+            for pool in idle:
+                for worker in pool.to_return(time.monotonic(), LEASE_LINGER):
+                    self._runtime.node.send(m.ReturnLease(worker.lease_id))
+        return LEASE_LINGER if idle else None
+
+    # --- outcomes ----------------------------------------------------------------------------
+
+    def finish(self, task: PendingTask, values: list[m.Value]) -> None:
+        """Give the task's objects their values, and let go of its arguments."""
+        task.state = DONE
+        self._tasks.pop(task.task_id, None)
+        objects = self._runtime.objects
+        freed = Freed()
+        if len(values) != len(task.returns) and values:  # one failure for all returns
+            values = values[:1] * len(task.returns)
+        for entry, value in zip(task.returns, values or [m.Value(m.INLINE)], strict=True):
+            if value.contained:
+                entry.contains = [self._take_over(object_id) for object_id in value.contained]
+            objects.finish(entry, value)
+            entry.task = None
+            objects.free_if_unused(entry, freed)
+        task.arguments = []
+        task.held = []
+        task.payload_ref = None
+        task.returns = []
+        self._runtime.forget(freed)
+
+    def _take_over(self, object_id: bytes) -> ObjectRef[Any]:
+        """Hold a ref inside a result; its owner counts us already, the worker saw to that."""
+        ref = self._runtime.objects.ref(object_id)
+        if not ref._entry.owned:
+            ref._entry.registered += 1
+        return ref
+
+    def fail(self, task: PendingTask, error: bytes) -> None:
+        """Give all objects of the task a serialized exception."""
+        if task.kind == m.ACTOR_CREATE and task.state == WAITING:
+            # The node never heard of the actor; those who call it must hear of its end.
+            self._runtime.node.send(m.KillActor(task.task_id, graceful=False))
+        self.finish(task, [m.Value(m.FAILED, error)] * len(task.returns))
+
+    def _fail_cancelled(self, task: PendingTask) -> None:
+        error = TaskCancelledError(f"task {task.name} ({task.task_id.hex()}) was cancelled")
+        self.fail(task, serialize_error(error))
+
+    def lost_attempt(self, task: PendingTask, reason: str, *, charged: bool) -> None:
+        """An attempt gives no result: try again, or give up."""
+        if task.cancelled:
+            self._fail_cancelled(task)
+            return
+        if charged and task.retries_left == 0:
+            attempts = f"{task.attempt + 1} attempt" + ("s" if task.attempt else "")
+            error = WorkerCrashedError(
+                f"task {task.name} ({task.task_id.hex()}) did not survive {attempts}: {reason}"
+            )
+            # The dead worker may have stored some of the results already.
+            self._runtime.node.send(m.DeleteObjects([entry.id for entry in task.returns]))
+            self.fail(task, serialize_error(error))
+            return
+        if charged and task.retries_left > 0:
+            task.retries_left -= 1
+        self._retry(task)
+
+    def _retry(self, task: PendingTask) -> None:
+        task.attempt += 1
+        task.lease = None
+        self._route(task)
+
+    # --- messages (each takes the lock) ----------------------------------------------------------
+
+    def _on_tasks_done(self, connection: Connection, message: m.TasksDone) -> None:
+        now = time.monotonic()
+        with self._runtime.lock:
+            for result in message.results:
+                task = self._tasks.get(result.task_id)
+                if task is None or task.attempt != result.attempt:
+                    continue
+                self._settle(task, result, now)
+        self.dispatch()
+
+    def _settle(self, task: PendingTask, result: m.TaskResult, now: float) -> None:
+        lease = task.lease
+        if isinstance(lease, LeasedWorker):
+            pool = self._pools[task.shape]
+            pool.finished(lease, task, now)
+            lease.blocked = False
+        elif lease is not None:
+            lease.finished(task)
+        self._times.learn(task.function_id, result.seconds)
+        if result.retry and task.retries_left != 0 and not task.cancelled:
+            task.retries_left -= task.retries_left > 0
+            self._retry(task)
+        else:
+            self.finish(task, result.values)
+
+    def _on_tasks_returned(self, connection: Connection, message: m.TasksReturned) -> None:
+        now = time.monotonic()
+        with self._runtime.lock:
+            for pool in self._pools.values():
+                for worker in pool.workers.values():
+                    if worker.connection is connection:
+                        worker.reclaiming = False
+                        worker.blocked = message.blocked
+            for task_id in message.task_ids:
+                task = self._tasks.get(task_id)
+                if task is None or not isinstance(task.lease, LeasedWorker):
+                    continue
+                pool = self._pools[task.shape]
+                pool.finished(task.lease, task, now)
+                pool.push(task)
+        self.dispatch()
+
+    def _on_lease_granted(self, connection: Connection, message: m.LeaseGranted) -> None:
+        runtime = self._runtime
+        peer = runtime.peer(message.worker_id)
+        with runtime.lock:
+            pool = self._pools[message.shape]
+            pool.requested = max(pool.requested - 1, 0)
+            if peer is None:  # died meanwhile
+                runtime.node.send(m.ReturnLease(message.lease_id))
+            else:
+                worker = LeasedWorker(
+                    message.lease_id, message.worker_id, peer, time.monotonic()
+                )
+                pool.workers[worker.lease_id] = worker
+        self.dispatch()
+
+    def _on_recall_lease(self, connection: Connection, message: m.RecallLease) -> None:
+        with self._runtime.lock:
+            for pool in self._pools.values():
+                worker = pool.workers.get(message.lease_id)
+                if worker is not None:
+                    worker.recalled = True
+        self.dispatch()
+
+    def _on_task_lost(self, connection: Connection, message: m.TaskLost) -> None:
+        with self._runtime.lock:
+            task = self._tasks.get(message.task_id)
+            if task is not None and task.attempt == message.attempt:
+                if message.cancelled:
+                    self._fail_cancelled(task)
+                elif message.lost_object:
+                    self.fail(task, lost_value(message.lost_object, message.reason).data)
+                else:
+                    self.lost_attempt(task, message.reason, charged=message.charged)
+        self.dispatch()
+
+    def _on_worker_died(self, connection: Connection, message: m.WorkerDied) -> None:
+        """A worker that we leased is gone; its tasks are tried again elsewhere."""
+        with self._runtime.lock:
+            for pool in self._pools.values():
+                dead = [w for w in pool.workers.values() if w.worker_id == message.worker_id]
+                for worker in dead:
+                    # The first was running; the others never began and are not charged.
+                    for index, task in enumerate(pool.lost(worker)):
+                        task.lease = None
+                        self.lost_attempt(task, message.reason, charged=index == 0)
+        self.dispatch()
+
+    def validate(self) -> None:
+        """Raise AssertionError where the state contradicts itself."""
+        for pool in self._pools.values():
+            pool.validate()
+        for task in self._tasks.values():
+            assert task.state != DONE, task.name
+            assert task.state != AT_WORKER or task.lease is not None, task.name

@@ -1,0 +1,143 @@
+"""A submitted task as its owner sees it, and what the owner learns of each function. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..wire.ids import object_order
+from ..wire.messages import FUNCTION, STORED, Argument, Task
+
+if TYPE_CHECKING:
+
+    from .objects import Entry, ObjectTable
+    from .refs import ObjectRef
+
+__all__ = ["AT_NODE", "AT_WORKER", "DONE", "READY", "WAITING", "FunctionTimes", "PendingTask"]
+
+# Where a pending task is.
+WAITING = "waiting for arguments"
+READY = "waiting for a worker"
+AT_WORKER = "at a worker"
+AT_NODE = "at the node"
+DONE = "done"
+
+
+class PendingTask:
+    """One task until it is finished: its description, arguments held alive, and attempts."""
+
+    __slots__ = (
+        "actor_id",
+        "arguments",
+        "attempt",
+        "cancelled",
+        "function_id",
+        "held",
+        "kind",
+        "lease",
+        "load",
+        "method",
+        "missing",
+        "name",
+        "num_returns",
+        "order",
+        "payload",
+        "payload_ref",
+        "retries_left",
+        "retry_exceptions",
+        "returns",
+        "shape",
+        "state",
+        "task_id",
+    )
+
+    def __init__(
+        self,
+        task_id: bytes,
+        function_id: bytes,
+        name: str,
+        shape: bytes,
+        *,
+        kind: int = FUNCTION,
+        retries_left: int = 0,
+        retry_exceptions: bytes = b"",
+    ) -> None:
+        self.task_id = task_id
+        self.order = object_order(task_id)
+        self.function_id = function_id
+        self.name = name
+        self.shape = shape
+        self.kind = kind
+        self.retries_left = retries_left
+        self.retry_exceptions = retry_exceptions
+        self.attempt = 0
+        self.state = WAITING
+        self.payload = b""
+        #: stored payload (large arguments), deleted with the task
+        self.payload_ref: ObjectRef[Any] | None = None
+        #: top-level refs, in slot order
+        self.arguments: list[ObjectRef[Any]] = []
+        #: refs nested in the arguments, kept alive for the worker
+        self.held: list[Any] = []
+        #: arguments that are not finished yet
+        self.missing = 0
+        self.returns: list[Entry] = []
+        self.num_returns = 1
+        self.actor_id = b""
+        self.method = ""
+        self.cancelled = False
+        #: the leased worker or actor connection that has the task
+        self.lease: Any = None
+        #: seconds it is expected to take, while at a leased worker
+        self.load = 0.0
+
+    def has_stored_arguments(self) -> bool:
+        """Whether the node has to pin something before the task can run."""
+        if self.payload_ref is not None:
+            return True
+        return any(ref._entry.state == STORED for ref in self.arguments)
+
+    def message(self, table: ObjectTable, caller: bytes) -> Task:
+        """Return the present attempt as a message."""
+        arguments = [Argument(ref.id, table.value_of(ref._entry)) for ref in self.arguments]
+        if self.payload_ref is not None:
+            entry = self.payload_ref._entry
+            arguments.append(Argument(entry.id, table.value_of(entry)))
+        return Task(
+            self.task_id,
+            self.attempt,
+            self.function_id,
+            self.name,
+            self.payload,
+            arguments,
+            self.num_returns,
+            self.kind,
+            self.actor_id,
+            self.method,
+            caller,
+            self.payload_ref is not None,
+            self.retry_exceptions,
+        )
+
+
+class FunctionTimes:
+    """Running mean of each function's run time, which says how many tasks to pipeline."""
+
+    #: seconds that a worker spends around the user's code
+    OVERHEAD = 20e-6
+    #: what a function is taken to need before it ran once
+    UNKNOWN = 1.0
+
+    def __init__(self) -> None:
+        self._seconds: dict[bytes, float] = {}
+
+    def expect(self, function_id: bytes) -> float:
+        """Return the seconds that a task of the function is expected to take."""
+        return self._seconds.get(function_id, self.UNKNOWN)
+
+    def learn(self, function_id: bytes, seconds: float) -> None:
+        """Note a run time; recent ones weigh more."""
+        seconds += self.OVERHEAD
+        known = self._seconds.get(function_id)
+        self._seconds[function_id] = seconds if known is None else known + 0.2 * (seconds - known)
+
+

@@ -1,0 +1,92 @@
+"""Exceptions to bytes and back, whatever their constructors look like.
+
+The original object is re-raised, of the original type, with the worker's traceback as its
+``__cause__``. Exceptions that pickle wrongly (a constructor with other arguments than
+``args``) are rebuilt from class, args and attributes; those that cannot be pickled at all
+become a `TaskError` with their text.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import Any
+
+import cloudpickle
+
+from ..errors import RemoteTraceback, TaskError
+
+__all__ = ["deserialize_exception", "serialize_error", "serialize_exception"]
+
+
+def serialize_exception(error: BaseException, where: str) -> bytes:
+    """Return the bytes of an exception that was raised by user code.
+
+    Args:
+        error: the exception, with its traceback.
+        where: names the task and process, put after the traceback.
+    """
+    lines = traceback.format_exception(type(error), error, _user_frames(error))
+    text = "".join(lines) + where
+    for state in (error, _by_parts(error)):
+        try:
+            data = cloudpickle.dumps((state, text), 5)
+            if _same(error, _restore(pickle.loads(data)[0])):
+                return bytes(data)
+        except Exception:  # noqa: BLE001, S112, PERF203 - user-defined reducers may raise anything
+            continue
+    stand_in = TaskError(f"{type(error).__qualname__} (which cannot be pickled): {error}")
+    return bytes(cloudpickle.dumps((stand_in, text), 5))
+
+
+def serialize_error(error: Exception) -> bytes:
+    """Return the bytes of an exception of our own, which has no remote traceback."""
+    return bytes(cloudpickle.dumps((error, ""), 5))
+
+
+def deserialize_exception(data: bytes) -> BaseException:
+    """Return the exception, ready to be raised."""
+    try:
+        state, text = pickle.loads(data)
+        error = _restore(state)
+    except Exception as failure:  # noqa: BLE001 - for example a class missing in this process
+        return TaskError(f"the exception of the task cannot be unpickled here: {failure!r}")
+    if text:
+        error.__cause__ = RemoteTraceback(text)
+    return error
+
+
+class _Parts:
+    """What an exception consists of."""
+
+    def __init__(self, cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]):
+        self.cls = cls
+        self.args = args
+        self.state = state
+
+
+def _by_parts(error: BaseException) -> _Parts:
+    return _Parts(type(error), error.args, dict(vars(error)))
+
+
+def _restore(state: BaseException | _Parts) -> BaseException:
+    if isinstance(state, BaseException):
+        return state
+    error = state.cls.__new__(state.cls, *state.args)
+    error.args = state.args
+    vars(error).update(state.state)
+    return error
+
+
+def _same(error: BaseException, copy: BaseException) -> bool:
+    return type(copy) is type(error) and repr(copy.args) == repr(error.args)
+
+
+def _user_frames(error: BaseException) -> Any:
+    """Return the traceback from the first frame of user code on."""
+    frames = error.__traceback__
+    while frames is not None and "millpond" in frames.tb_frame.f_globals.get("__name__", ""):
+        if frames.tb_next is None:
+            return error.__traceback__
+        frames = frames.tb_next
+    return frames

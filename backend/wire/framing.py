@@ -1,0 +1,73 @@
+"""Frames: a 4-byte little-endian length, then one msgpack message. Sans-IO.
+
+Covers cutting a byte stream into messages. Does not cover sockets (``connection``) nor the
+meaning of messages (``messages``).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from ..errors import ProtocolError
+from .messages import Message
+
+__all__ = ["MAX_FRAME_BYTES", "FrameDecoder", "encode_frame"]
+
+#: A longer frame closes the connection: nothing the engine sends comes near it.
+MAX_FRAME_BYTES = 1 << 30
+
+_HEADER = struct.Struct("<I")
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Message)
+
+
+def encode_frame(message: msgspec.Struct) -> bytearray:
+    """Return the bytes of one message, header included."""
+    frame = bytearray(4)
+    _encoder.encode_into(message, frame, 4)
+    size = len(frame) - 4
+    if size > MAX_FRAME_BYTES:
+        raise ProtocolError(
+            f"a {type(message).__name__} message of {size} bytes is larger than the frame limit "
+            f"of {MAX_FRAME_BYTES} bytes; pass large values through millpond.put"
+        )
+    _HEADER.pack_into(frame, 0, size)
+    return frame
+
+
+class FrameDecoder:
+    """Cuts the bytes of one connection into messages, keeping what is incomplete."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> list[Any]:
+        """Return the messages completed by ``data``.
+
+        Raises:
+            ProtocolError: the bytes are not a message; the connection cannot go on.
+        """
+        pending = self._pending
+        pending += data
+        available = len(pending)
+        messages: list[Any] = []
+        start = 0
+        with memoryview(pending) as view:
+            while available - start >= _HEADER.size:
+                (size,) = _HEADER.unpack_from(view, start)
+                if size > MAX_FRAME_BYTES:
+                    raise ProtocolError(f"a frame claims {size} bytes, the limit is {MAX_FRAME_BYTES}")
+                end = start + _HEADER.size + size
+                if end > available:
+                    break
+                try:
+                    messages.append(_decoder.decode(view[start + _HEADER.size : end]))
+                except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                    raise ProtocolError(f"a frame of {size} bytes does not decode: {error}") from None
+                start = end
+        if start:
+            del pending[:start]
+        return messages

@@ -1,0 +1,442 @@
+"""Every message of the engine, defined once and used on every transport.
+
+Messages are msgspec Structs encoded as msgpack arrays with an integer tag. ``PROTOCOL`` opens
+every connection (in `Hello`) and grows with every change of this file. Requests that have an
+answer carry ``request``, a number the sender chose; the answer repeats it.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+import msgspec
+
+__all__ = [
+    "PROTOCOL",
+    "Argument",
+    "Message",
+    "Task",
+    "TaskResult",
+    "Value",
+]
+
+PROTOCOL = 1
+
+# Kinds of a Value: where the bytes of a finished object are.
+INLINE = 0  #: data holds the serialized value
+STORED = 1  #: sealed in the object store, ``size`` bytes
+FAILED = 2  #: data holds the serialized exception
+
+# Kinds of a Task.
+FUNCTION = 0
+ACTOR_CREATE = 1
+ACTOR_METHOD = 2
+
+# Kinds of a Location.
+IN_ARENA = 0
+IN_FILE = 1
+MISSING = 2
+LOST = 3
+REFUSED = 4
+
+
+class Value(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """The outcome of a task, or the state of a finished object."""
+
+    kind: int
+    data: bytes = b""
+    size: int = 0
+    #: ids of the refs that the value holds
+    contained: list[bytes] = []
+
+
+class Location(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """Where a stored object can be read or written by a process of its node."""
+
+    kind: int
+    offset: int = 0
+    size: int = 0
+    path: str = ""
+    #: why a request was refused
+    reason: str = ""
+
+
+class Argument(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """A top-level ref argument, resolved by the owner of the task."""
+
+    object_id: bytes
+    value: Value
+    #: set by the node when it pinned a stored argument for the worker
+    location: Location | None = None
+
+
+class Task(msgspec.Struct, array_like=True, omit_defaults=True):
+    """One attempt to run a function, an actor's constructor, or a method."""
+
+    task_id: bytes
+    attempt: int
+    function_id: bytes
+    name: str
+    #: serialized (args, kwargs); empty when there are none; see ``serialization.arguments``
+    payload: bytes
+    arguments: list[Argument] = []
+    num_returns: int = 1
+    kind: int = FUNCTION
+    actor_id: bytes = b""
+    method: str = ""
+    #: the process that waits for the result
+    caller: bytes = b""
+    #: the arguments are a stored object: the last of ``arguments``
+    payload_stored: bool = False
+    #: exception types (pickled tuple) whose instances are retried; empty: none; b"*": all
+    retry_exceptions: bytes = b""
+
+
+class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """What a worker answers for one attempt."""
+
+    task_id: bytes
+    attempt: int
+    #: one per return, or a single FAILED one
+    values: list[Value]
+    #: seconds in user code
+    seconds: float = 0.0
+    #: the failure is of a kind that the task asked to retry
+    retry: bool = False
+
+
+# --- every connection ------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, array_like=True, tag=1):
+    protocol: int
+    process_id: bytes
+    role: str
+    pid: int
+
+
+# --- between owners and workers --------------------------------------------------------------
+
+
+class RunTasks(msgspec.Struct, array_like=True, tag=10):
+    tasks: list[Task]
+
+
+class TasksDone(msgspec.Struct, array_like=True, tag=11):
+    results: list[TaskResult]
+
+
+class TasksReturned(msgspec.Struct, array_like=True, tag=12):
+    """The worker gives back tasks that it has not begun."""
+
+    task_ids: list[bytes]
+    #: the worker waits inside a task: send it nothing until it is done with that
+    blocked: bool = False
+
+
+class Reclaim(msgspec.Struct, array_like=True, tag=13):
+    """The owner wants back up to ``count`` tasks that have not begun."""
+
+    count: int
+
+
+class CancelTask(msgspec.Struct, array_like=True, tag=14):
+    task_id: bytes
+    force: bool = False
+
+
+class FetchFunction(msgspec.Struct, array_like=True, tag=15):
+    request: int
+    function_id: bytes
+
+
+class FunctionBlob(msgspec.Struct, array_like=True, tag=16):
+    request: int
+    blob: bytes | None
+
+
+class Resolve(msgspec.Struct, array_like=True, tag=17):
+    """Asks the owner for an object; answered when the object is finished."""
+
+    object_id: bytes
+
+
+class Resolved(msgspec.Struct, array_like=True, tag=18):
+    object_id: bytes
+    #: None: the owner does not know the object (any more)
+    value: Value | None
+
+
+class Borrow(msgspec.Struct, array_like=True, tag=19):
+    """Counts ``borrower`` as a holder of objects owned by the receiver; answered by Done."""
+
+    request: int
+    object_ids: list[bytes]
+    borrower: bytes
+
+
+class Release(msgspec.Struct, array_like=True, tag=20):
+    """The borrower dropped refs; ``counts`` are the registrations given back."""
+
+    object_ids: list[bytes]
+    counts: list[int]
+    borrower: bytes
+
+
+class Done(msgspec.Struct, array_like=True, tag=21):
+    request: int
+
+
+# --- between a process and its node: objects -------------------------------------------------
+
+
+class CreateObjects(msgspec.Struct, array_like=True, tag=30):
+    request: int
+    object_ids: list[bytes]
+    sizes: list[int]
+
+
+class Locations(msgspec.Struct, array_like=True, tag=31):
+    """Answers CreateObjects and PinObjects, in their order."""
+
+    request: int
+    locations: list[Location]
+
+
+class SealObjects(msgspec.Struct, array_like=True, tag=32):
+    object_ids: list[bytes]
+
+
+class AbortObjects(msgspec.Struct, array_like=True, tag=33):
+    object_ids: list[bytes]
+
+
+class PinObjects(msgspec.Struct, array_like=True, tag=34):
+    request: int
+    object_ids: list[bytes]
+
+
+class UnpinObjects(msgspec.Struct, array_like=True, tag=35):
+    object_ids: list[bytes]
+
+
+class DeleteObjects(msgspec.Struct, array_like=True, tag=36):
+    object_ids: list[bytes]
+
+
+# --- between a process and its node: scheduling ----------------------------------------------
+
+
+class RequestLeases(msgspec.Struct, array_like=True, tag=40):
+    """Sets how many leases of a shape the owner waits for (0 withdraws the request)."""
+
+    shape: bytes
+    count: int
+    #: position of the first waiting task, smaller is older
+    order: int
+
+
+class LeaseGranted(msgspec.Struct, array_like=True, tag=41):
+    lease_id: int
+    shape: bytes
+    worker_id: bytes
+
+
+class ReturnLease(msgspec.Struct, array_like=True, tag=42):
+    lease_id: int
+
+
+class RecallLease(msgspec.Struct, array_like=True, tag=43):
+    """Somebody else waits: finish what is in flight on this lease, then return it."""
+
+    lease_id: int
+
+
+class SubmitTask(msgspec.Struct, array_like=True, tag=44):
+    """A task with stored arguments: the node admits, pins, and runs it."""
+
+    task: Task
+    shape: bytes
+    order: int
+
+
+class TaskFinished(msgspec.Struct, array_like=True, tag=45):
+    """Worker to node: the task that the node sent is done."""
+
+    task_id: bytes
+    output_bytes: int
+    #: of an actor's constructor: what it raised
+    error: str = ""
+
+
+class TaskLost(msgspec.Struct, array_like=True, tag=46):
+    """Node to owner: the attempt will give no result."""
+
+    task_id: bytes
+    attempt: int
+    reason: str
+    #: False: the attempt never began, so it is not charged
+    charged: bool = True
+    cancelled: bool = False
+    #: a stored argument that is gone, which no further attempt can help
+    lost_object: bytes = b""
+
+
+class WorkerDied(msgspec.Struct, array_like=True, tag=47):
+    worker_id: bytes
+    reason: str
+
+
+class Blocked(msgspec.Struct, array_like=True, tag=48):
+    """Worker to node: my task waits for other tasks; lend its slot until Unblocked."""
+
+
+class Unblocked(msgspec.Struct, array_like=True, tag=49):
+    pass
+
+
+# --- between a process and its node: actors, processes, the session --------------------------
+
+
+class CreateActor(msgspec.Struct, array_like=True, tag=60):
+    task: Task
+    shape: bytes
+    order: int
+
+
+class LocateActor(msgspec.Struct, array_like=True, tag=61):
+    """Asks where an actor runs; answered by ActorState when it is alive or dead."""
+
+    actor_id: bytes
+
+
+class ActorState(msgspec.Struct, array_like=True, tag=62):
+    actor_id: bytes
+    alive: bool
+    worker_id: bytes = b""
+    reason: str = ""
+
+
+class KillActor(msgspec.Struct, array_like=True, tag=63):
+    actor_id: bytes
+    #: finish the calls already received, then exit
+    graceful: bool
+
+
+class KillWorkerOf(msgspec.Struct, array_like=True, tag=64):
+    """Kill the worker that runs a task (forced cancel)."""
+
+    worker_id: bytes
+
+
+class ProcessDied(msgspec.Struct, array_like=True, tag=65):
+    process_id: bytes
+
+
+class Exit(msgspec.Struct, array_like=True, tag=66):
+    """Node to worker: finish what is queued (or not even that), flush, exit."""
+
+    now: bool = False
+
+
+class LogLines(msgspec.Struct, array_like=True, tag=67):
+    pid: int
+    stream: int
+    name: str
+    text: str
+
+
+class Start(msgspec.Struct, array_like=True, tag=70):
+    """Driver to node, first message: the settings."""
+
+    session_dir: str
+    object_store_memory: int
+    spill_dir: str | None
+    resources: dict[str, int]
+    preload: list[str]
+    sys_path: list[str]
+    driver_id: bytes
+    max_workers: int
+    validate: bool
+
+
+class Started(msgspec.Struct, array_like=True, tag=71):
+    """Node to driver: it runs, and here is the arena's descriptor; or why it cannot."""
+
+    error: str = ""
+    #: the error is one of the spill directory's
+    no_space: bool = False
+
+
+class Shutdown(msgspec.Struct, array_like=True, tag=72):
+    pass
+
+
+class ShutdownDone(msgspec.Struct, array_like=True, tag=73):
+    pass
+
+
+class GetStatistics(msgspec.Struct, array_like=True, tag=74):
+    request: int
+
+
+class NodeStatistics(msgspec.Struct, array_like=True, tag=75):
+    request: int
+    store: dict[str, int]
+    pids: list[int]
+    workers: int
+
+
+class Preload(msgspec.Struct, array_like=True, tag=76):
+    """Modules that workers forked from now on should have imported."""
+
+    modules: list[str]
+
+
+Message = Union[
+    Hello,
+    RunTasks,
+    TasksDone,
+    TasksReturned,
+    Reclaim,
+    CancelTask,
+    FetchFunction,
+    FunctionBlob,
+    Resolve,
+    Resolved,
+    Borrow,
+    Release,
+    Done,
+    CreateObjects,
+    Locations,
+    SealObjects,
+    AbortObjects,
+    PinObjects,
+    UnpinObjects,
+    DeleteObjects,
+    RequestLeases,
+    LeaseGranted,
+    ReturnLease,
+    RecallLease,
+    SubmitTask,
+    TaskFinished,
+    TaskLost,
+    WorkerDied,
+    Blocked,
+    Unblocked,
+    CreateActor,
+    LocateActor,
+    ActorState,
+    KillActor,
+    KillWorkerOf,
+    ProcessDied,
+    Exit,
+    LogLines,
+    Start,
+    Started,
+    Shutdown,
+    ShutdownDone,
+    GetStatistics,
+    NodeStatistics,
+    Preload,
+]

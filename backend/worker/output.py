@@ -1,0 +1,38 @@
+"""A worker's stdout and stderr: pipes to the node, announced with the name of the task."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from ..node.logs import MARK
+
+__all__ = ["TaskOutput", "redirect_output"]
+
+
+class TaskOutput(io.TextIOWrapper):
+    """A line-buffered text stream that tells which task prints."""
+
+    #: name of the task that runs, set by the executor
+    task_name = ""
+    _announced = ""
+
+    def write(self, text: str, /) -> int:
+        if self.task_name != self._announced:
+            self._announced = self.task_name
+            super().write(f"{MARK.decode()}{self.task_name}\n")
+        return super().write(text)
+
+
+def redirect_output() -> tuple[TaskOutput, TaskOutput]:
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams on descriptors 1 and 2."""
+    streams = []
+    for fd in (1, 2):
+        raw = io.FileIO(fd, "w", closefd=False)
+        streams.append(
+            TaskOutput(
+                io.BufferedWriter(raw), encoding="utf-8", errors="replace", line_buffering=True
+            )
+        )
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
+    return streams[0], streams[1]

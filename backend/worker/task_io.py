@@ -1,0 +1,144 @@
+"""What goes into a task and what comes out of it: arguments, results, retries."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from ..owner.access import INLINE_LIMIT
+from ..serialization.arguments import fill_slots
+from ..serialization.layout import SerializedValue
+from ..serialization.values import deserialize, serialize
+from ..wire import messages as m
+from ..wire.ids import following, owner_of
+
+if TYPE_CHECKING:
+    from ..owner.runtime import Runtime
+
+__all__ = ["TaskIO"]
+
+#: bytes of results that one answer may carry inline
+_INLINE_BUDGET = 2 * INLINE_LIMIT
+
+
+class TaskIO:
+    """Turns messages into Python values and back."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def arguments(self, task: m.Task, brought: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return args and kwargs of a task; refs inside them are added to ``brought``.
+
+        Raises:
+            ObjectLostError: a stored argument is gone.
+        """
+        if not task.arguments and not task.payload:
+            return (), {}
+        buffers = self._buffers(task)
+        payload: Any = buffers.pop() if task.payload_stored else task.payload
+        values = []
+        for buffer in buffers:
+            value, refs = deserialize(buffer)
+            values.append(value)
+            brought += refs
+        args, kwargs, refs = fill_slots(payload, values)
+        brought += refs
+        return args, kwargs
+
+    def _buffers(self, task: m.Task) -> list[Any]:
+        """Return the bytes of each argument, pinning what the node has not pinned for us."""
+        store = self._runtime.store
+        unpinned = [
+            argument.object_id
+            for argument in task.arguments
+            if argument.value.kind == m.STORED and argument.location is None
+        ]
+        pins = iter(store.pin(unpinned) if unpinned else ())
+        buffers: list[Any] = []
+        for argument in task.arguments:
+            if argument.value.kind != m.STORED:
+                buffers.append(argument.value.data)
+            elif argument.location is not None:
+                buffers.append(store.adopt(argument.object_id, argument.location).buffer())
+            else:
+                buffers.append(next(pins).buffer())
+        return buffers
+
+    def results(self, task: m.Task, result: Any) -> list[m.Value]:
+        """Serialize what a task returned; large values are in the store when this returns.
+
+        Raises:
+            SerializationError: a result cannot be pickled.
+            ValueError: the task does not return as many values as declared.
+        """
+        returned = self._split(task, result)
+        values: list[m.Value] = []
+        stored: list[tuple[bytes, SerializedValue]] = []
+        budget = _INLINE_BUDGET
+        for index, item in enumerate(returned):
+            what = f"the result of task {task.name}"
+            serialized = serialize(item, f"{what} [{index}]" if len(returned) > 1 else what)
+            contained = [ref.id for ref in serialized.contained]
+            if contained:
+                self._register_for(task.caller, contained)
+            if serialized.size < INLINE_LIMIT and serialized.size <= budget:
+                budget -= serialized.size
+                data = serialized.to_bytes()
+                values.append(m.Value(m.INLINE, data, len(data), contained))
+            else:
+                stored.append((following(task.task_id, index), serialized))
+                values.append(m.Value(m.STORED, b"", serialized.size, contained))
+        if stored:
+            self._runtime.store.write(stored)
+        return values
+
+    def _split(self, task: m.Task, result: Any) -> list[Any]:
+        if task.num_returns == 1:
+            return [result]
+        if task.num_returns == 0:
+            return []
+        try:
+            returned = list(result)
+        except TypeError:
+            raise ValueError(
+                f"task {task.name} has num_returns={task.num_returns} but returned a "
+                f"{type(result).__qualname__}, which is not iterable"
+            ) from None
+        if len(returned) != task.num_returns:
+            raise ValueError(
+                f"task {task.name} has num_returns={task.num_returns} but returned "
+                f"{len(returned)} values"
+            )
+        return returned
+
+    def _register_for(self, caller: bytes, contained: list[bytes]) -> None:
+        """Count the caller as a holder of refs inside a result, before it even knows of them."""
+        mine = [object_id for object_id in contained if owner_of(object_id) == self._runtime.process_id]
+        with self._runtime.lock:
+            self._runtime.objects.add_borrows(mine, caller)
+        by_owner: dict[bytes, list[bytes]] = {}
+        for object_id in contained:
+            owner = owner_of(object_id)
+            if owner not in (self._runtime.process_id, caller):
+                by_owner.setdefault(owner, []).append(object_id)
+        self._runtime.borrow_for(by_owner, caller)
+
+    def keep_brought(self, task: m.Task, brought: list[Any]) -> None:
+        """Register this process for refs that came with the arguments and outlive the task."""
+        if not brought:
+            return
+        ids = [ref.id for ref in brought]
+        brought.clear()
+        with self._runtime.lock:
+            entries = [self._runtime.objects.entries.get(object_id) for object_id in ids]
+            refs = [entry.handle() for entry in entries if entry is not None]
+        self._runtime.register_borrowed([ref for ref in refs if ref is not None])
+
+    def should_retry(self, task: m.Task, error: BaseException) -> bool:
+        """Whether the task asked to be tried again after this exception."""
+        if not task.retry_exceptions or not isinstance(error, Exception):
+            return False
+        if task.retry_exceptions == b"*":
+            return True
+        return isinstance(error, pickle.loads(task.retry_exceptions))

@@ -1,0 +1,509 @@
+"""The store's state machine: events in, commands out; no clock, no I/O, no threads.
+
+It covers who may write and read which bytes when, what leaves memory for a file and what comes
+back, and which request has to wait. It does *not* touch a byte itself: the shell around it carries
+the commands out and reports how the file work went. The books are kept by `table`, the order of
+eviction by `eviction`.
+
+How a request for room proceeds:
+
+1. A free block that fits is taken at once, unless others have been waiting longer.
+2. Blocks of objects that have a file copy as well and that nobody reads are freed, which costs
+   nothing.
+3. Objects that nobody reads are spilled; the request waits, first in first out, until the shell is
+   done.
+4. When no amount of that can make enough room, the object is served from a file, past the arena. So
+   a request waits only for work that the shell has in hand, and nobody can deadlock.
+
+When a spill fails (a full disk, mostly) the value stays in memory and no other spill is started
+until the shell says `retry_spill()`. Meanwhile creates that do not fit wait and restores are served
+from their files. Without spilling there is no step 3 and 4: a create waits while other clients hold
+something, or is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .commands import (
+    Command,
+    CreateGranted,
+    CreateRefused,
+    DeleteFile,
+    InArena,
+    InFile,
+    Lost,
+    Missing,
+    PinGranted,
+    Refusal,
+    Restore,
+    Token,
+)
+from .eviction import EvictionPolicy, LeastRecentlyUsed
+from .invariants import check_core
+from .requests import Requests
+from .room import RoomMaker
+from .states import InvalidTransition, ObjectState
+from .statistics import ObjectRow, StoreStatistics
+from .table import ObjectRecord, ObjectTable
+
+_CREATED = ObjectState.CREATED
+_SEALED = ObjectState.SEALED
+_SPILLING = ObjectState.SPILLING
+_SPILLED = ObjectState.SPILLED
+_RESTORING = ObjectState.RESTORING
+
+
+class StoreCore:
+    """The objects of one node.
+
+    An event either returns the commands that follow from it, which may answer earlier requests as
+    well, or raises `InvalidTransition` and changes nothing. Events about unknown objects that a
+    process may well send late (`seal`, `abort`, `unpin`, `delete`, `cancel`) are ignored.
+
+    Args:
+        capacity: bytes that all blocks in memory may take together; rounded down to whole cache
+        lines. can_spill: False when values may never be written to files. low_water: spilling ahead
+        stops at this part of the capacity. high_water: spilling ahead starts above this part of the
+        capacity. validate: check every invariant after every event (slow; for tests). policy: makes
+        the order in which objects leave memory.
+
+    Raises:
+        ValueError: the capacity is negative, or the marks are not 0 <= low_water <= high_water <=
+        1.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        can_spill: bool = True,
+        low_water: float = 0.6,
+        high_water: float = 0.8,
+        validate: bool = False,
+        policy: Callable[[], EvictionPolicy] = LeastRecentlyUsed,
+    ) -> None:
+        self.table = ObjectTable(capacity, policy)
+        self.requests = Requests()
+        self.room = RoomMaker(
+            self.table, can_spill=can_spill, low_water=low_water, high_water=high_water
+        )
+        self._can_spill = can_spill
+        self._validate = validate
+        self._restores = 0
+        self._restored_bytes = 0
+
+    # -- events from clients --
+
+    def create(self, oid: bytes, size: int, client: bytes, token: Token) -> list[Command]:
+        """A client asks for room for a new object of `size` bytes.
+
+        Answered, now or by a later event, with `CreateGranted` or `CreateRefused`.
+
+        Raises:
+            ValueError: the size is negative, or a request with this token waits already.
+        """
+        if size < 0:
+            raise ValueError(f"the size must not be negative, it is {size}")
+        self.requests.check_token(token)
+        table = self.table
+        table.note(oid, "create")
+        commands: list[Command] = []
+        known = table.records.get(oid)
+        if known is not None:
+            if not known.damaged or known.pins:
+                commands.append(CreateRefused(token, oid, Refusal.EXISTS))
+                return self._settle(commands)
+            self._delete(known, commands)  # its file cannot be read, and here comes the value again
+        record = table.add(oid, size, client, token)
+        if record.block > table.allocator.capacity:
+            self._answer_create(record, commands, Refusal.TOO_LARGE)
+        elif not self.requests.queue and table.take_block(record):
+            self._answer_create(record, commands)
+        else:
+            self.requests.queue_create(record)
+        return self._settle(commands)
+
+    def seal(self, oid: bytes) -> list[Command]:
+        """The writer is done: the object can be read from now on, and never changes again.
+
+        Raises:
+            InvalidTransition: the object is sealed already, or its writer was not granted room yet.
+        """
+        table = self.table
+        table.note(oid, "seal")
+        commands: list[Command] = []
+        record = table.records.get(oid)
+        if record is None:
+            return commands
+        if record.state is not _CREATED or not record.granted:
+            raise InvalidTransition(oid, record.state, _SEALED, table.story(oid))
+        if record.doomed:
+            self._remove(record, commands)
+        elif record.direct:
+            table.add_file(record)
+            table.move(record, _SPILLED)
+            if record.waiters:
+                self._read_back(record, commands)
+        else:
+            table.move(record, _SEALED)
+            self._grant_waiters(record, commands)
+        return self._settle(commands)
+
+    def abort(self, oid: bytes) -> list[Command]:
+        """The writer gave up: the object never existed.
+
+        Raises:
+            InvalidTransition: the object is sealed.
+        """
+        table = self.table
+        table.note(oid, "abort")
+        commands: list[Command] = []
+        record = table.records.get(oid)
+        if record is None:
+            return commands
+        if record.state is not _CREATED:
+            raise InvalidTransition(oid, record.state, ObjectState.DELETED, table.story(oid))
+        self._abort(record, commands)
+        return self._settle(commands)
+
+    def pin(self, oid: bytes, client: bytes, token: Token) -> list[Command]:
+        """A client wants to read an object.
+
+        Answered with `PinGranted` when the object is readable, which may take its seal or its
+        restore, or with `Missing` or `Lost`.
+
+        Raises:
+            ValueError: a request with this token waits already.
+        """
+        self.requests.check_token(token)
+        table = self.table
+        commands: list[Command] = []
+        record = table.records.get(oid)
+        if record is None or record.doomed:
+            commands.append(Missing(token, oid))
+            return commands
+        state = record.state
+        if state is _SEALED or state is _SPILLING:
+            self._grant_pin(record, client, token, commands)
+        else:
+            self.requests.add_waiter(record, client, token)
+            if state is _SPILLED:
+                self._read_back(record, commands)
+        return self._settle(commands)
+
+    def unpin(self, oid: bytes, client: bytes, count: int = 1) -> list[Command]:
+        """A client ends `count` of its pins of an object. Those it does not hold are ignored."""
+        commands: list[Command] = []
+        record = self.table.records.get(oid)
+        if record is not None and self.table.drop_pins(record, client, count):
+            self._unpinned(record, commands)
+        return self._settle(commands)
+
+    def delete(self, oid: bytes) -> list[Command]:
+        """The owner freed the object: missing for new pins, gone when the last use ends."""
+        self.table.note(oid, "delete")
+        commands: list[Command] = []
+        record = self.table.records.get(oid)
+        if record is not None:
+            self._delete(record, commands)
+        return self._settle(commands)
+
+    def cancel(self, token: Token) -> list[Command]:
+        """Forget a request that waits. One that was answered or never made is ignored."""
+        commands: list[Command] = []
+        record = self.requests.waiting.get(token)
+        if record is not None:
+            if token in record.waiters:
+                self.requests.forget_waiter(record, token)
+            else:
+                self._abort(record, commands)
+        return self._settle(commands)
+
+    def drop_client(self, client: bytes) -> list[Command]:
+        """A process died: drop its pins and its requests, abort what it was writing."""
+        table = self.table
+        commands: list[Command] = []
+        self.requests.forget_client(client)
+        books = table.clients.get(client)
+        if books is None:
+            return self._settle(commands)
+        for record in list(books.writing.values()):
+            table.note(record.oid, "writer died")
+            self._abort(record, commands)
+        for record in list(books.pinned.values()):
+            if table.drop_pins(record, client, record.pins[client]):
+                self._unpinned(record, commands)
+        del table.clients[client]
+        return self._settle(commands)
+
+    def drop_owner(self, prefix: bytes) -> list[Command]:
+        """An owner died: every object whose id starts with its 8-byte id is deleted."""
+        commands: list[Command] = []
+        owned = [record for oid, record in self.table.records.items() if oid.startswith(prefix)]
+        for record in owned:
+            self.table.note(record.oid, "owner died")
+            self._delete(record, commands)
+        return self._settle(commands)
+
+    # -- events from the shell's file work --
+
+    def spilled(self, oid: bytes) -> list[Command]:
+        """The file of a `Spill` is complete.
+
+        Raises:
+            InvalidTransition: the object is not being spilled.
+        """
+        record = self._expect(oid, _SPILLING, _SPILLED)
+        commands: list[Command] = []
+        self.room.succeeded(record)
+        self.table.add_file(record)
+        if record.pins:
+            self.table.move(record, _SEALED)
+        elif record.doomed:
+            self._remove(record, commands)
+        else:
+            self.table.move(record, _SPILLED)
+            self.table.free_block(record)
+        return self._settle(commands)
+
+    def spill_failed(self, oid: bytes, no_space: bool) -> list[Command]:
+        """A `Spill` failed and left no file; `no_space`: because the disk is full.
+
+        The value stays in memory. No other spill is started until `retry_spill()`.
+
+        Raises:
+            InvalidTransition: the object is not being spilled.
+        """
+        record = self._expect(oid, _SPILLING, _SEALED)
+        commands: list[Command] = []
+        self.room.failed(no_space=no_space)
+        if record.doomed and not record.pins:
+            self._remove(record, commands)
+        else:
+            self.table.move(record, _SEALED)
+        return self._settle(commands)
+
+    def retry_spill(self) -> list[Command]:
+        """Spilling may be tried again after a failure."""
+        self.room.paused = False
+        return self._settle([])
+
+    def restored(self, oid: bytes) -> list[Command]:
+        """The block of a `Restore` holds the object's bytes.
+
+        Raises:
+            InvalidTransition: the object is not being restored.
+        """
+        record = self._expect(oid, _RESTORING, _SEALED)
+        commands: list[Command] = []
+        self._restores += 1
+        self._restored_bytes += record.size
+        if record.doomed:
+            self._remove(record, commands)
+        else:
+            record.damaged = False
+            self.table.move(record, _SEALED)
+            self._grant_waiters(record, commands)
+        return self._settle(commands)
+
+    def restore_failed(self, oid: bytes) -> list[Command]:
+        """The file of a `Restore` is gone or cannot be read.
+
+        Those who wait are told `Lost`. The object stays: a later pin tries again, a create replaces
+        it.
+
+        Raises:
+            InvalidTransition: the object is not being restored.
+        """
+        record = self._expect(oid, _RESTORING, _SPILLED)
+        commands: list[Command] = []
+        if record.doomed:
+            self._remove(record, commands)
+        else:
+            record.damaged = True
+            self.table.move(record, _SPILLED)
+            self.table.free_block(record)
+            commands.extend(Lost(token, oid) for token in self.requests.take_waiters(record))
+        return self._settle(commands)
+
+    # -- looking at it --
+
+    def statistics(self) -> StoreStatistics:
+        """A snapshot of the sums."""
+        table = self.table
+        return StoreStatistics(
+            capacity=table.allocator.capacity,
+            used=table.allocator.used,
+            peak=table.allocator.peak,
+            num_objects=len(table.records),
+            num_pinned=table.num_pinned,
+            num_waiting=len(self.requests.waiting),
+            evictable_bytes=table.clean.total + table.dirty.total,
+            spilling_bytes=table.leaving.total,
+            spilled_bytes=table.file_bytes,
+            spilled_objects=table.file_objects,
+            file_backed_bytes=table.direct_bytes,
+            spilled_bytes_total=self.room.spilled_bytes,
+            restored_bytes_total=self._restored_bytes,
+            spills_total=self.room.spills,
+            spill_failures_total=self.room.spill_failures,
+            restores_total=self._restores,
+            evictions_total=self.room.evictions,
+            spill_paused=self.room.paused,
+            disk_full=self.room.disk_full,
+        )
+
+    def contents(self) -> list[ObjectRow]:
+        """Every object, oldest first."""
+        return [
+            ObjectRow(
+                oid=record.oid,
+                size=record.size,
+                state=record.state,
+                doomed=record.doomed,
+                in_memory=record.offset is not None,
+                in_file=record.has_file,
+                pins=dict(record.pins),
+            )
+            for record in self.table.records.values()
+        ]
+
+    def validate(self) -> None:
+        """Check every invariant.
+
+        Raises:
+            AssertionError: one is broken.
+        """
+        check_core(self)
+
+    # -- answers --
+
+    def _answer_create(
+        self, record: ObjectRecord, commands: list[Command], refusal: Refusal = Refusal.FULL
+    ) -> None:
+        """Answer with the block, or without one with a file, or else refuse."""
+        token, oid = record.token, record.oid
+        if record.offset is not None:
+            commands.append(CreateGranted(token, oid, InArena(record.offset, record.size)))
+        elif self._can_spill:
+            record.direct = True
+            commands.append(CreateGranted(token, oid, InFile(oid, record.size)))
+        else:
+            commands.append(CreateRefused(token, oid, refusal))
+            self._remove(record, commands)
+
+    def _grant_pin(
+        self, record: ObjectRecord, client: bytes, token: Token, commands: list[Command]
+    ) -> None:
+        self.table.add_pin(record, client)
+        offset, size = record.offset, record.size
+        location = InFile(record.oid, size) if offset is None else InArena(offset, size)
+        commands.append(PinGranted(token, record.oid, location))
+
+    def _grant_waiters(self, record: ObjectRecord, commands: list[Command]) -> None:
+        for token, client in self.requests.take_waiters(record).items():
+            self._grant_pin(record, client, token, commands)
+
+    def _answer_missing(self, record: ObjectRecord, commands: list[Command]) -> None:
+        if record.waiters:
+            waiters = self.requests.take_waiters(record)
+            commands.extend(Missing(token, record.oid) for token in waiters)
+
+    def _expect(self, oid: bytes, state: ObjectState, next_state: ObjectState) -> ObjectRecord:
+        record = self.table.records.get(oid)
+        if record is None or record.state is not state:
+            start = ObjectState.DELETED if record is None else record.state
+            raise InvalidTransition(oid, start, next_state, self.table.story(oid))
+        return record
+
+    # -- ends of objects and of uses --
+
+    def _delete(self, record: ObjectRecord, commands: list[Command]) -> None:
+        if record.doomed:
+            return
+        record.doomed = True
+        self._answer_missing(record, commands)
+        if record.state in (_SEALED, _SPILLED) and not record.pins:
+            self._remove(record, commands)
+        else:
+            self.table.refresh(record)
+
+    def _abort(self, record: ObjectRecord, commands: list[Command]) -> None:
+        self._answer_missing(record, commands)
+        if not record.granted:
+            self.requests.leave_queue(record)
+        self._remove(record, commands)
+
+    def _unpinned(self, record: ObjectRecord, commands: list[Command]) -> None:
+        """The object's last pin ended."""
+        if record.doomed and record.state in (_SEALED, _SPILLED):
+            self._remove(record, commands)
+
+    def _remove(self, record: ObjectRecord, commands: list[Command]) -> None:
+        if record.has_file or record.direct:
+            commands.append(DeleteFile(record.oid))
+        self.table.remove(record)
+
+    # -- room --
+
+    def _settle(self, commands: list[Command]) -> list[Command]:
+        """Do what an event has made possible or necessary; the end of every event."""
+        if self.requests.queue:
+            self._serve_queue(commands)
+        self.room.spill_ahead(commands)
+        if self._validate:
+            check_core(self)
+        return commands
+
+    def _serve_queue(self, commands: list[Command]) -> None:
+        """Answer the requests for room, in order, until one has to wait."""
+        while (record := self.requests.first()) is not None:
+            if not self.room.take_block(record) and self._must_wait(record, commands):
+                if self.room.paused:
+                    self._serve_from_files(commands)
+                return
+            self._serve(record, commands)
+
+    def _must_wait(self, record: ObjectRecord, commands: list[Command]) -> bool:
+        """Whether a request that found no room should wait for it."""
+        if not self._can_spill:
+            return self._others_hold(record.writer)
+        if self.room.bring_room(record, commands):
+            return True
+        return self.room.paused and record.state is _CREATED
+
+    def _serve(self, record: ObjectRecord, commands: list[Command]) -> None:
+        """Serve a request for room with the block that it was given, or without one."""
+        self.requests.leave_queue(record)
+        if record.state is _CREATED:
+            self._answer_create(record, commands)
+        elif record.offset is None:
+            self._grant_waiters(record, commands)
+        else:
+            self.table.move(record, _RESTORING)
+            commands.append(Restore(record.oid, record.offset, record.size))
+
+    def _serve_from_files(self, commands: list[Command]) -> None:
+        """Let readers pass the creates that wait out a pause: they can read the files in place."""
+        for record in list(self.requests.queue.values()):
+            if record.state is _SPILLED:
+                self._serve(record, commands)
+
+    def _read_back(self, record: ObjectRecord, commands: list[Command]) -> None:
+        """Serve the pins that wait for a SPILLED object: by a restore, or from the file."""
+        # One that is being read from its file stays there: two copies in memory are worse.
+        if record.pins or record.block > self.table.allocator.capacity:
+            self._grant_waiters(record, commands)
+        else:
+            self.requests.queue_restore(record)
+
+    def _others_hold(self, client: bytes) -> bool:
+        """Whether a client that waits for no room itself holds what it could free one day."""
+        blocked = {record.writer for record in self.requests.queue.values()}
+        blocked.add(client)
+        return any(
+            books.pinned or books.writing
+            for other, books in self.table.clients.items()
+            if other not in blocked
+        )

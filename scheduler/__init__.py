@@ -1,0 +1,1 @@
+"""Who may run where and when: resources, and the queue of leases and tasks. Pure, sans-IO."""

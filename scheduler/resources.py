@@ -1,0 +1,86 @@
+"""Amounts of resources, exact. A shape is what one task or actor needs.
+
+Amounts are counted in ten-thousandths, so that fractions add up without rounding. A shape
+travels as bytes, which are equal when the shapes are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+__all__ = ["UNIT", "ResourcePool", "amount", "pack_shape", "quantity", "unpack_shape"]
+
+#: how many counted units make one CPU, one byte of memory, ...
+UNIT = 10_000
+
+Shape = dict[str, int]
+
+
+def amount(name: str, value: object) -> int:
+    """Return a requested quantity in counted units.
+
+    Args:
+        name: of the resource, for the error text.
+        value: a number >= 0, at most four digits after the point count.
+
+    Raises:
+        ValueError: it is not a finite number >= 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"the amount of resource {name!r} must be a number, it is {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"the amount of resource {name!r} must be finite and >= 0, it is {value!r}")
+    return round(value * UNIT)
+
+
+def quantity(counted: int) -> float:
+    """Return counted units as the number a user would write."""
+    return counted / UNIT
+
+
+def pack_shape(shape: Mapping[str, int]) -> bytes:
+    """Return a shape as bytes; amounts of zero do not matter."""
+    return msgspec.msgpack.encode(sorted((name, n) for name, n in shape.items() if n))
+
+
+def unpack_shape(packed: bytes) -> Shape:
+    """Return the shape that `pack_shape` packed."""
+    return dict(msgspec.msgpack.decode(packed, type=list[tuple[str, int]]))
+
+
+class ResourcePool:
+    """The resources of one node, and what is left of them."""
+
+    def __init__(self, total: Mapping[str, int]) -> None:
+        self.total = dict(total)
+        self.available = dict(total)
+
+    def lacking(self, shape: Mapping[str, int]) -> str | None:
+        """Return the name of a resource that the node could never provide, if there is one."""
+        for name, needed in shape.items():
+            if needed > self.total.get(name, 0):
+                return name
+        return None
+
+    def fits(self, shape: Mapping[str, int]) -> bool:
+        """Whether a shape can be taken now."""
+        available = self.available
+        return all(needed <= available.get(name, 0) for name, needed in shape.items())
+
+    def take(self, shape: Mapping[str, int]) -> None:
+        """Take a shape, even if less is left (a task that waited goes on at once)."""
+        for name, needed in shape.items():
+            self.available[name] = self.available.get(name, 0) - needed
+
+    def give(self, shape: Mapping[str, int]) -> None:
+        """Give a shape back."""
+        for name, needed in shape.items():
+            self.available[name] += needed
+
+    def validate(self) -> None:
+        """Raise AssertionError when more was given back than taken."""
+        for name, left in self.available.items():
+            assert left <= self.total.get(name, 0), (name, left, self.total)

@@ -1,0 +1,394 @@
+"""The store's core under random events, with a small shell that does the file work.
+
+The shell below keeps real bytes (one bytearray for the arena, a dict for the files) so that a value that
+is read back wrong, or was lost, is noticed: a block that is reused too early holds another object's bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from millpond.objectstore.commands import (
+    Command,
+    CreateGranted,
+    CreateRefused,
+    DeleteFile,
+    InArena,
+    InFile,
+    Location,
+    Lost,
+    Missing,
+    PinGranted,
+    Refusal,
+    Restore,
+    Spill,
+)
+from millpond.objectstore.core import StoreCore
+from millpond.objectstore.states import ObjectState
+
+OWNERS = [b"owner-%02d" % i for i in range(2)]
+CLIENTS = [b"client%02d" % i for i in range(3)]
+OIDS = [owner + b"%08d" % i for owner in OWNERS for i in range(4)]
+UNIT = 64
+
+oids = st.sampled_from(OIDS)
+clients = st.sampled_from(CLIENTS)
+sizes = st.sampled_from([0, 1, 64, 100, 128, 192, 250, 320, 640])
+
+
+@dataclass
+class Value:
+    """What the model knows of a live object."""
+
+    content: bytes
+    writer: bytes
+    location: Location | None = None  # where it is being written
+    sealed: bool = False
+    deleted: bool = False
+    damaged: bool = False
+
+
+@dataclass
+class Pin:
+    oid: bytes
+    client: bytes
+    location: Location
+    content: bytes
+
+
+@dataclass
+class Shell:
+    """The bytes, and the work that the core has asked for and not been told about."""
+
+    arena: bytearray
+    files: dict[bytes, bytes] = field(default_factory=dict)
+    drafts: set[bytes] = field(default_factory=set)
+    spills: list[Spill] = field(default_factory=list)
+    restores: list[Restore] = field(default_factory=list)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = 0
+        self.fill = 0
+        self.values: dict[bytes, Value] = {}
+        self.pins: list[Pin] = []
+        self.creating: dict[int, bytes] = {}  # token -> oid
+        self.pinning: dict[int, tuple[bytes, bytes]] = {}  # token -> (oid, client)
+        self.fresh: dict[int, bytes] = {}  # creates of ids that are taken: they must be refused
+
+    @initialize(
+        units=st.integers(2, 8),
+        can_spill=st.sampled_from([True, True, True, False]),
+        marks=st.sampled_from([(0.6, 0.8), (0.0, 0.0), (1.0, 1.0), (0.2, 1.0)]),
+    )
+    def start(self, units: int, can_spill: bool, marks: tuple[float, float]) -> None:
+        self.can_spill = can_spill
+        self.capacity = units * UNIT
+        self.core = StoreCore(
+            self.capacity + 5,  # rounded down
+            can_spill=can_spill,
+            low_water=marks[0],
+            high_water=marks[1],
+            validate=True,
+        )
+        self.shell = Shell(bytearray(self.capacity))
+
+    # -- what the shell and the processes do with the core's commands --
+
+    def carry_out(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case CreateGranted(token, oid, location):
+                    self.granted(token, oid, location)
+                case CreateRefused(token, oid, reason):
+                    self.refused(token, oid, reason)
+                case PinGranted(token, oid, location):
+                    expected, client = self.pinning.pop(token)
+                    value = self.values[oid]
+                    assert expected == oid
+                    assert value.sealed
+                    assert not value.deleted
+                    self.pins.append(Pin(oid, client, location, value.content))
+                    assert self.read(location) == value.content
+                case Missing(token, oid):
+                    expected, _ = self.pinning.pop(token)
+                    assert expected == oid
+                    assert oid not in self.values or self.values[oid].deleted
+                case Lost(token, oid):
+                    self.pinning.pop(token)
+                    assert self.values[oid].damaged
+                case Spill():
+                    assert self.can_spill
+                    self.shell.spills.append(command)
+                case Restore():
+                    assert self.can_spill
+                    self.shell.restores.append(command)
+                    self.scribble(InArena(command.offset, command.size))
+                case DeleteFile(oid):
+                    assert oid in self.shell.files or oid in self.shell.drafts
+                    assert not any(
+                        pin.oid == oid and isinstance(pin.location, InFile) for pin in self.pins
+                    )
+                    self.shell.files.pop(oid, None)
+                    self.shell.drafts.discard(oid)
+                    assert all(spill.oid != oid for spill in self.shell.spills)
+                    assert all(restore.oid != oid for restore in self.shell.restores)
+
+    def granted(self, token: int, oid: bytes, location: Location) -> None:
+        assert self.creating.pop(token) == oid
+        value = self.values[oid]
+        value.location = location
+        assert location.size == len(value.content)
+        if isinstance(location, InFile):
+            assert self.can_spill
+            self.shell.drafts.add(oid)
+        else:
+            self.scribble(location)  # the writer starts
+
+    def refused(self, token: int, oid: bytes, reason: Refusal) -> None:
+        if reason is Refusal.EXISTS:
+            assert self.fresh.pop(token) == oid
+        else:
+            assert not self.can_spill
+            assert self.creating.pop(token) == oid
+            assert reason is Refusal.FULL or len(self.values[oid].content) > self.capacity
+            del self.values[oid]
+
+    def scribble(self, location: InArena) -> None:
+        """Somebody is given a block: whatever was in it is overwritten."""
+        end = location.offset + location.size
+        assert end <= self.capacity
+        self.shell.arena[location.offset : end] = b"\xff" * location.size
+
+    def read(self, location: Location) -> bytes:
+        if isinstance(location, InArena):
+            return bytes(self.shell.arena[location.offset : location.offset + location.size])
+        return self.shell.files[location.oid]
+
+    def token(self) -> int:
+        self.tokens += 1
+        return self.tokens
+
+    # -- events from clients --
+
+    @rule(oid=oids, size=sizes, client=clients)
+    def create(self, oid: bytes, size: int, client: bytes) -> None:
+        token = self.token()
+        known = self.values.get(oid)
+        pinned = any(pin.oid == oid for pin in self.pins)
+        if (known is not None and (not known.damaged or pinned)) or (known is None and pinned):
+            self.fresh[token] = oid
+        elif known is None and any(row.oid == oid for row in self.core.contents()):
+            self.fresh[token] = oid  # deleted, and its file work is under way
+        else:
+            self.fill = self.fill % 250 + 1
+            self.values[oid] = Value(bytes([self.fill]) * size, client)
+            self.creating[token] = oid
+        self.carry_out(self.core.create(oid, size, client, token))
+        assert token not in self.fresh
+
+    def writing(self) -> list[bytes]:
+        return sorted(
+            oid for oid, v in self.values.items() if v.location is not None and not v.sealed
+        )
+
+    @precondition(lambda self: self.writing())
+    @rule(data=st.data())
+    def seal(self, data: st.DataObject) -> None:
+        oid = data.draw(st.sampled_from(self.writing()))
+        value = self.values[oid]
+        if isinstance(value.location, InArena):
+            offset, size = value.location.offset, value.location.size
+            self.shell.arena[offset : offset + size] = value.content
+        else:
+            self.shell.drafts.discard(oid)
+            self.shell.files[oid] = value.content
+        value.sealed = True
+        if value.deleted:
+            del self.values[oid]
+        self.carry_out(self.core.seal(oid))
+
+    @precondition(lambda self: self.writing())
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        oid = data.draw(st.sampled_from(self.writing()))
+        del self.values[oid]
+        self.carry_out(self.core.abort(oid))
+
+    @precondition(lambda self: self.values)
+    @rule(data=st.data(), client=clients)
+    def pin_known(self, data: st.DataObject, client: bytes) -> None:
+        self.pin(data.draw(st.sampled_from(sorted(self.values))), client)
+
+    @rule(oid=oids, client=clients)
+    def pin(self, oid: bytes, client: bytes) -> None:
+        token = self.token()
+        self.pinning[token] = (oid, client)
+        self.carry_out(self.core.pin(oid, client, token))
+
+    @precondition(lambda self: self.pins)
+    @rule(data=st.data())
+    def unpin(self, data: st.DataObject) -> None:
+        pin = self.pins.pop(data.draw(st.integers(0, len(self.pins) - 1)))
+        self.carry_out(self.core.unpin(pin.oid, pin.client))
+
+    @rule(oid=oids, client=clients)
+    def unpin_all_and_more(self, oid: bytes, client: bytes) -> None:
+        self.pins = [pin for pin in self.pins if (pin.oid, pin.client) != (oid, client)]
+        self.carry_out(self.core.unpin(oid, client, 1000))
+
+    @rule(oid=oids)
+    def delete(self, oid: bytes) -> None:
+        self.forget_deleted(oid)
+        self.carry_out(self.core.delete(oid))
+
+    def forget_deleted(self, oid: bytes) -> None:
+        value = self.values.get(oid)
+        if value is not None:
+            value.deleted = True
+            if value.sealed:
+                del self.values[oid]
+
+    @rule(prefix=st.sampled_from(OWNERS))
+    def drop_owner(self, prefix: bytes) -> None:
+        for oid in OIDS:
+            if oid.startswith(prefix):
+                self.forget_deleted(oid)
+        self.carry_out(self.core.drop_owner(prefix))
+
+    @rule(client=clients)
+    def drop_client(self, client: bytes) -> None:
+        self.pins = [pin for pin in self.pins if pin.client != client]
+        self.pinning = {t: (o, c) for t, (o, c) in self.pinning.items() if c != client}
+        unsealed = {o for o, v in self.values.items() if v.writer == client and not v.sealed}
+        self.creating = {t: o for t, o in self.creating.items() if o not in unsealed}
+        for oid in unsealed:
+            del self.values[oid]
+        self.carry_out(self.core.drop_client(client))
+
+    @precondition(lambda self: self.creating or self.pinning)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from([*self.creating, *self.pinning]))
+        self.pinning.pop(token, None)
+        if token in self.creating:
+            del self.values[self.creating.pop(token)]
+        self.carry_out(self.core.cancel(token))
+
+    @rule()
+    def cancel_nothing(self) -> None:
+        self.carry_out(self.core.cancel(-1))
+
+    # -- events from the file work --
+
+    @precondition(lambda self: self.shell.spills)
+    @rule(data=st.data(), outcome=st.sampled_from(["done", "done", "done", "full", "error"]))
+    def finish_spill(self, data: st.DataObject, outcome: str) -> None:
+        spills = self.shell.spills
+        spill = spills.pop(data.draw(st.integers(0, len(spills) - 1)))
+        if outcome == "done":
+            self.shell.files[spill.oid] = self.read(InArena(spill.offset, spill.size))
+            self.carry_out(self.core.spilled(spill.oid))
+        else:
+            self.carry_out(self.core.spill_failed(spill.oid, outcome == "full"))
+            assert self.core.statistics().spill_paused
+
+    @rule()
+    def retry_spill(self) -> None:
+        self.carry_out(self.core.retry_spill())
+
+    @precondition(lambda self: self.shell.restores)
+    @rule(data=st.data(), fails=st.sampled_from([False, False, False, True]))
+    def finish_restore(self, data: st.DataObject, fails: bool) -> None:
+        restores = self.shell.restores
+        restore = restores.pop(data.draw(st.integers(0, len(restores) - 1)))
+        value = self.values.get(restore.oid)
+        if value is not None:
+            value.damaged = fails
+        if fails:
+            self.carry_out(self.core.restore_failed(restore.oid))
+        else:
+            offset, size = restore.offset, restore.size
+            self.shell.arena[offset : offset + size] = self.shell.files[restore.oid]
+            self.carry_out(self.core.restored(restore.oid))
+
+    # -- what must hold between any two events --
+
+    @invariant()
+    def pinned_bytes_stay(self) -> None:
+        blocks = dict(self.core.table.allocator.blocks()) if self.pins else {}
+        for pin in self.pins:
+            assert self.read(pin.location) == pin.content
+            if isinstance(pin.location, InArena):
+                assert blocks[pin.location.offset] >= pin.location.size
+
+    @invariant()
+    def sealed_bytes_are_safe(self) -> None:
+        """Every sealed value is complete in memory or in a file."""
+        if not hasattr(self, "core"):
+            return
+        rows = {row.oid: row for row in self.core.contents()}
+        for oid, value in self.values.items():
+            row = rows[oid]
+            assert row.size == len(value.content)
+            if value.sealed and row.state is ObjectState.SPILLED:
+                assert self.shell.files[oid] == value.content
+            if row.in_file:
+                assert self.shell.files[oid] == value.content
+            if value.sealed and row.in_memory and row.state is not ObjectState.RESTORING:
+                offset = self.core.table.records[oid].offset
+                assert offset is not None
+                assert self.read(InArena(offset, row.size)) == value.content
+
+    @invariant()
+    def limit_holds(self) -> None:
+        if hasattr(self, "core"):
+            statistics = self.core.statistics()
+            assert statistics.used <= statistics.peak <= statistics.capacity == self.capacity
+
+    @invariant()
+    def who_waits_is_known(self) -> None:
+        if hasattr(self, "core"):
+            waiting = set(self.core.requests.waiting)
+            assert waiting == set(self.creating) | set(self.pinning)
+
+    @invariant()
+    def nobody_waits_for_ever(self) -> None:
+        """A request for room waits only while file work is under way, or a retry or a release is due."""
+        if not hasattr(self, "core") or self.shell.spills or self.shell.restores:
+            return
+        if not self.core.statistics().spill_paused and self.can_spill:
+            assert not self.creating
+            for oid, _ in self.pinning.values():
+                assert not self.values[oid].sealed
+
+    def teardown(self) -> None:
+        """Everything ends when everybody goes: nothing is left."""
+        if not hasattr(self, "core"):
+            return
+        for client in CLIENTS:
+            self.drop_client(client)
+        for owner in OWNERS:
+            self.drop_owner(owner)
+        for spill in self.shell.spills[:]:
+            self.shell.spills.remove(spill)
+            self.shell.files[spill.oid] = self.read(InArena(spill.offset, spill.size))
+            self.carry_out(self.core.spilled(spill.oid))
+        for restore in self.shell.restores[:]:
+            self.shell.restores.remove(restore)
+            self.carry_out(self.core.restored(restore.oid))
+        statistics = self.core.statistics()
+        assert statistics.num_objects == statistics.used == statistics.spilled_bytes == 0
+        assert statistics.num_pinned == statistics.num_waiting == 0
+        assert not self.shell.files
+        assert not self.shell.drafts
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
