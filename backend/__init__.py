@@ -1,9 +1,10 @@
 """millpond: tasks and actors with memory-aware scheduling and a spilling shared-memory store."""
 
 from . import errors
+from .adapters.import_hooks import install as _install_import_hooks
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
 from .api.remote import ActorHandle, RemoteFunction, remote
-from .api.session import Context, init, is_initialized, is_worker, shutdown
+from .api.session import Context, context, init, is_initialized, is_worker, shutdown
 from .errors import (
     ActorDiedError,
     MillpondError,
@@ -27,6 +28,7 @@ __all__ = [
     "TaskError",
     "WorkerCrashedError",
     "cancel",
+    "context",
     "errors",
     "get",
     "init",
@@ -42,3 +44,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_install_import_hooks()

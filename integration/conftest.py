@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +39,20 @@ def _fds() -> set[str]:
 
 
 def _session_dirs() -> set[str]:
-    return {str(path) for path in Path(os.environ.get("TMPDIR", "/tmp")).glob("millpond-*")}
+    return {str(path) for path in Path(tempfile.gettempdir()).glob("millpond-*")}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_temporary_directory() -> Iterator[None]:
+    """Keep other sessions on this machine out of the checks. (Socket paths must be short.)"""
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="mptest-", dir="/tmp") as directory:
+        tempfile.tempdir = os.environ["TMPDIR"] = directory
+        yield
+        tempfile.tempdir = before[0]
+        os.environ.pop("TMPDIR")
+        if before[1] is not None:
+            os.environ["TMPDIR"] = before[1]
 
 
 def eventually(condition: Callable[[], bool], what: str, timeout: float = 10.0) -> None:

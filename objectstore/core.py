@@ -110,12 +110,17 @@ class StoreCore:
         table.note(oid, "create")
         commands: list[Command] = []
         known = table.records.get(oid)
+        waiters: dict[Token, bytes] = {}
         if known is not None:
-            if not known.damaged or known.pins:
+            if not known.damaged or known.state is not _SPILLED or known.pins:
                 commands.append(CreateRefused(token, oid, Refusal.EXISTS))
                 return self._settle(commands)
-            self._delete(known, commands)  # its file cannot be read, and here comes the value again
+            # Its file cannot be read, and here comes the value again: who waits gets this one.
+            waiters = self.requests.take_waiters(known)
+            self._remove(known, commands)
         record = table.add(oid, size, client, token)
+        for waiting, reader in waiters.items():
+            self.requests.add_waiter(record, reader, waiting)
         if record.block > table.allocator.capacity:
             self._answer_create(record, commands, Refusal.TOO_LARGE)
         elif not self.requests.queue and table.take_block(record):
@@ -391,6 +396,7 @@ class StoreCore:
             commands.append(CreateGranted(token, oid, InFile(oid, record.size)))
         else:
             commands.append(CreateRefused(token, oid, refusal))
+            self._answer_missing(record, commands)
             self._remove(record, commands)
 
     def _grant_pin(
@@ -469,9 +475,9 @@ class StoreCore:
         """Whether a request that found no room should wait for it."""
         if not self._can_spill:
             return self._others_hold(record.writer)
-        if self.room.bring_room(record, commands):
-            return True
-        return self.room.paused and record.state is _CREATED
+        if self.room.paused:
+            return record.state is _CREATED
+        return self.room.bring_room(record, commands)
 
     def _serve(self, record: ObjectRecord, commands: list[Command]) -> None:
         """Serve a request for room with the block that it was given, or without one."""

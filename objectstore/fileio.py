@@ -110,7 +110,7 @@ def map_file(path: str | os.PathLike[str], size: int, pin: object = None) -> pa.
     Raises:
         OSError: it could not be opened or mapped, or is shorter than `size` (`errno.EIO`).
     """
-    import pyarrow as pa  # noqa: PLC0415 - takes 100 ms, and many processes never read a large value
+    import pyarrow as pa  # takes 100 ms, and many processes never read a large value
 
     if size == 0:
         content = pa.py_buffer(b"")

@@ -116,7 +116,7 @@ class ArenaMapping:
         Raises:
             ValueError: the block is not inside the arena.
         """
-        import pyarrow as pa  # noqa: PLC0415 - takes 100 ms, and many processes never read a large value
+        import pyarrow as pa  # takes 100 ms, and many processes never read a large value
 
         self._check(offset, size)
         return pa.foreign_buffer(self._address + offset, size, base=(self._bytes, pin))

@@ -61,14 +61,13 @@ class RoomMaker:
     def bring_room(self, record: ObjectRecord, commands: list[Command]) -> bool:
         """Start what will make room for the object; False when nothing will.
 
-        True means that file work is under way which may be enough. What it brings may be in pieces,
-        or be pinned meanwhile: then the next call starts more, or tells that it is no use.
+        Not to be called during a pause. True means that file work is under way which may be enough.
+        What it brings may be in pieces, or be pinned meanwhile: then the next call starts more, or
+        tells that it is no use.
         """
         table = self._table
         at_hand = table.allocator.free_bytes + table.clean.total + table.leaving.total
         missing = record.block - at_hand
-        if self.paused:
-            return missing <= 0 and len(table.leaving) > 0
         if missing > table.dirty.total:
             return False
         if missing <= 0 and len(table.leaving) == 0:

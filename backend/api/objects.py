@@ -88,6 +88,8 @@ def wait(
     if len(ready) < num_returns:
         connected_runtime().access.wait(refs, num_returns, timeout)
         ready = _ready(refs, num_returns)
+    for index in ready:
+        connected_runtime().access.entry_of(refs[index])
     if not ready:
         return [], list(refs)
     # Slices, because waiting for one after the other must not cost a loop over all each time.

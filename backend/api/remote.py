@@ -126,6 +126,8 @@ def attach_arguments(
     )
     assert payload is not None
     task.held = list(payload.contained)
+    for ref in (*task.arguments, *task.held):
+        runtime.access.entry_of(ref)
     if payload.size < INLINE_LIMIT:
         task.payload = payload.to_bytes()
     else:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from millpond.objectstore.mapping import ArenaMapping
+from millpond.scheduler.resources import quantity
 
 from ..errors import ConfigurationError, MillpondError, NotInitializedError, OutOfDiskError
 from ..owner.current import current_runtime, find_runtime, set_runtime
@@ -29,7 +30,7 @@ from ..wire.ids import new_process_id
 from .log_printer import LogPrinter
 from .settings import Settings
 
-__all__ = ["Context", "connected_runtime", "init", "is_initialized", "is_worker", "shutdown"]
+__all__ = ["Context", "connected_runtime", "context", "init", "is_initialized", "is_worker", "shutdown"]
 
 #: seconds after which a node that does not end by itself is killed
 _PATIENCE = 5.0
@@ -39,11 +40,18 @@ _session: Session | None = None
 
 
 class Context:
-    """A running session, as `init` returns it."""
+    """A running session, as `init` and `context` return it; ends the session as a ``with`` block.
 
-    def __init__(self, settings: Settings | None) -> None:
-        #: what was asked for, completed; None inside a worker
-        self.settings = settings
+    Attributes:
+        num_cpus: tasks that run side by side.
+        resources: everything tasks can ask for, name -> amount.
+        object_store_memory: bytes of the object store.
+    """
+
+    def __init__(self, resources: Mapping[str, int], object_store_memory: int) -> None:
+        self.resources = {name: quantity(counted) for name, counted in resources.items()}
+        self.num_cpus = self.resources["CPU"]
+        self.object_store_memory = object_store_memory
 
     def __enter__(self) -> Context:
         return self
@@ -52,7 +60,9 @@ class Context:
         shutdown()
 
     def __repr__(self) -> str:
-        return f"Context({self.settings})"
+        return (
+            f"Context(num_cpus={self.num_cpus:g}, object_store_memory={self.object_store_memory})"
+        )
 
 
 class Session:
@@ -60,7 +70,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.context = Context(settings)
+        self.context = Context(settings.counted_resources(), settings.object_store_memory)
         self._directory = tempfile.mkdtemp(prefix="millpond-")
         self._validate = os.environ.get("MILLPOND_VALIDATE") == "1"
         ours, theirs = socket.socketpair()
@@ -164,11 +174,11 @@ def init(
     object_store_memory: int | None = None,
     spill: str | os.PathLike[str] | Literal[False] | None = None,
     preload: Iterable[str] | None = None,
-    log_to_driver: bool = True,
+    log_to_driver: bool | None = None,
 ) -> Context:
     """Start the engine on this machine. Called at first use if you do not.
 
-    A second call with the same settings returns the same context.
+    A second call returns the same context; only settings given again must be the same.
 
     Args:
         num_cpus: tasks that run side by side (the CPUs this process may use).
@@ -179,7 +189,7 @@ def init(
             temporary directory); False to never spill.
         preload: modules that workers have imported beforehand (numpy, pandas, pyarrow, where
             installed).
-        log_to_driver: show what tasks print.
+        log_to_driver: show what tasks print (yes).
 
     Raises:
         ConfigurationError: a setting is wrong, or other than those of the running session.
@@ -188,19 +198,33 @@ def init(
     """
     global _session
     with _lock:
-        running = find_runtime()
-        if running is not None and running.role == "worker":
-            return Context(None)
+        running = context()
+        if running is not None and is_worker():
+            return running
         if running is None and _session is not None:
             current_runtime()  # explains that this is a forked child
+        given = {
+            "num_cpus": num_cpus,
+            "resources": resources,
+            "object_store_memory": object_store_memory,
+            "spill": spill,
+            "preload": preload,
+            "log_to_driver": log_to_driver,
+        }
         settings = Settings.checked(
-            num_cpus, resources, object_store_memory, spill, preload, log_to_driver=log_to_driver
+            num_cpus,
+            resources,
+            object_store_memory,
+            spill,
+            preload,
+            log_to_driver=log_to_driver is not False,
         )
         if _session is not None:
-            if settings != _session.settings:
+            other = _difference(_session.settings, settings, given)
+            if other:
                 raise ConfigurationError(
-                    "millpond is already running with other settings: "
-                    f"{_difference(_session.settings, settings)}. Call millpond.shutdown() first"
+                    f"millpond is already running with other settings: {other}. "
+                    "Call millpond.shutdown() first"
                 )
             return _session.context
         _session = Session(settings)
@@ -208,9 +232,23 @@ def init(
         return _session.context
 
 
-def _difference(old: Settings, new: Settings) -> str:
-    names = [name for name in Settings.__slots__ if getattr(old, name) != getattr(new, name)]
+def _difference(old: Settings, new: Settings, given: Mapping[str, object]) -> str:
+    names = [
+        name
+        for name, value in given.items()
+        if value is not None and getattr(old, name) != getattr(new, name)
+    ]
     return ", ".join(f"{name}={getattr(old, name)!r}, not {getattr(new, name)!r}" for name in names)
+
+
+def context() -> Context | None:
+    """Return the running session, or None. The same object for as long as the session runs."""
+    running = find_runtime()
+    if running is None:
+        return None
+    if running.role == "worker":
+        return Context(running.resources, running.mapping.capacity)
+    return _session.context if _session is not None else None
 
 
 def shutdown() -> None:

@@ -115,6 +115,7 @@ async def _serve(
         emit_log=server.emit_log,
         on_idle=server.tasks.pump,
         on_died=server.worker_died,
+        on_retired=server.tasks.recall_retired,
     )
     server.tasks.pool = server.actors.pool = server.pool
     server.tasks.actors = server.actors

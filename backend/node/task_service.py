@@ -142,6 +142,13 @@ class TaskService:
                 del self._tasks[key]
         self.pump()
 
+    def recall_retired(self) -> None:
+        """Ask back the leases of workers that lack the newest zygote's modules."""
+        for worker in self.pool.workers.values():
+            grant = self.queue.grants.get(worker.grant_key)
+            if worker.zygote.retired and grant is not None and grant.kind is Kind.LEASE:
+                self._recall(grant)
+
     # --- grants ----------------------------------------------------------------------------------
 
     def pump(self) -> None:
@@ -153,11 +160,14 @@ class TaskService:
             for grant in self.queue.next_grants(self.pool.room()):
                 self.pool.acquire(lambda worker, grant=grant: self._start(grant, worker))  # type: ignore[misc]
             for grant in self.queue.recalls():
-                owner = self._peer(grant.owner)
-                if owner is not None:
-                    owner.send(m.RecallLease(grant.key))  # type: ignore[arg-type]
+                self._recall(grant)
         finally:
             self._pumping = False
+
+    def _recall(self, grant: Grant) -> None:
+        owner = self._peer(grant.owner)
+        if owner is not None:
+            owner.send(m.RecallLease(grant.key))  # type: ignore[arg-type]
 
     def _start(self, grant: Grant, worker: Worker) -> None:
         worker.grant_key = grant.key

@@ -24,6 +24,9 @@ from .zygote import Exited, Fork, Forked, ForkZygote, Kill, Ready, ZygoteMessage
 __all__ = ["Worker", "WorkerPool"]
 
 
+_REPLACED = "replaced by a worker that has more modules imported"
+
+
 class Worker:
     """One worker process, from the request to fork it until it is gone."""
 
@@ -70,6 +73,7 @@ class WorkerPool:
         emit_log: called with (pid, stream, task name, text).
         on_idle: a worker became free, or another may be forked.
         on_died: called with a worker that is gone and the reason.
+        on_retired: the workers of a retired zygote should be given back soon.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class WorkerPool:
         emit_log: Callable[[int, int, str, str], None],
         on_idle: Callable[[], None],
         on_died: Callable[[Worker, str], None],
+        on_retired: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._keep_idle = keep_idle
@@ -90,6 +95,7 @@ class WorkerPool:
         self._emit_log = emit_log
         self._on_idle = on_idle
         self._on_died = on_died
+        self._on_retired = on_retired
         self.workers: dict[bytes, Worker] = {}
         self._by_pid: dict[int, Worker] = {}
         self._idle: list[Worker] = []
@@ -118,6 +124,9 @@ class WorkerPool:
         worker.grant_key = None
         if worker.worker_id not in self.workers or worker.doom:
             return
+        if worker.zygote.retired:
+            self.kill(worker, _REPLACED)
+            return
         self._idle.append(worker)
         self._serve_takers()
         self._trim()
@@ -134,7 +143,10 @@ class WorkerPool:
         if worker is None:
             return None
         worker.connection = connection
-        self._idle.append(worker)
+        if worker.zygote.retired:  # a better one is forked in milliseconds
+            self.kill(worker, _REPLACED)
+        else:
+            self._idle.append(worker)
         self._serve_takers()
         self._trim()
         self._on_idle()
@@ -288,6 +300,7 @@ class WorkerPool:
         self._next_zygote = None
         old.retired = True
         self._trim()
+        self._on_retired()
         self._close_if_unused(old)
         if self._modules_wanted:
             self._start_next_zygote()

@@ -39,7 +39,7 @@ class Requests:
         self._waiting[number] = (answer, connection)
         if connection.closed or not connection.send(message):
             self._waiting.pop(number, None)
-            raise NodeDiedError("the connection to the node or peer is closed")
+            raise NodeDiedError("the process that should answer is gone")
         answer.ready.acquire()
         if answer.error is not None:
             raise answer.error

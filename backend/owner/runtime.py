@@ -63,6 +63,8 @@ class Runtime:
         self.mapping = mapping
         self.role = role
         self.closed = False
+        #: why nothing can be done any more, once the node is gone
+        self.failure: Exception | None = None
         #: what the machine has, in counted units
         self.resources: dict[str, int] = {}
         self._validate = validate
@@ -255,6 +257,8 @@ class Runtime:
         self.on_node_gone()
 
     def _fail_everything(self, error: Exception) -> None:
+        with self.lock:
+            self.failure = error
         self.requests.fail_all(error)
         with self.lock:
             value = m.Value(m.FAILED, serialize_error(error))

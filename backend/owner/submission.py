@@ -61,7 +61,13 @@ class Submission:
         return refs
 
     def adopt(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
-        """Make the return objects of a task and remember it until it is finished."""
+        """Make the return objects of a task and remember it until it is finished.
+
+        Raises:
+            NodeDiedError: nobody is left to run it.
+        """
+        if self._runtime.failure is not None:
+            raise self._runtime.failure
         refs = []
         task.num_returns = num_returns
         for index in range(max(num_returns, 1)):

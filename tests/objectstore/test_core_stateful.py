@@ -1,13 +1,18 @@
 """The store's core under random events, with a small shell that does the file work.
 
-The shell below keeps real bytes (one bytearray for the arena, a dict for the files) so that a value that
-is read back wrong, or was lost, is noticed: a block that is reused too early holds another object's bytes.
+The shell below keeps real bytes (one bytearray for the arena, a dict for the files) so that a value
+that is read back wrong, or was lost, is noticed: a block that is reused too early holds another
+object's bytes.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -32,12 +37,23 @@ from millpond.objectstore.states import ObjectState
 
 OWNERS = [b"owner-%02d" % i for i in range(2)]
 CLIENTS = [b"client%02d" % i for i in range(3)]
-OIDS = [owner + b"%08d" % i for owner in OWNERS for i in range(4)]
+OIDS = [owner + b"%08d" % i for owner in OWNERS for i in range(8)]
 UNIT = 64
+SIZES = [64, 100, 128, 192, 250, 0, 1, 320, 640]
+MARKS = [(0.6, 0.8), (0.0, 0.0), (1.0, 1.0), (0.2, 1.0)]
 
 oids = st.sampled_from(OIDS)
 clients = st.sampled_from(CLIENTS)
-sizes = st.sampled_from([0, 1, 64, 100, 128, 192, 250, 320, 640])
+sizes = st.sampled_from(SIZES)
+numbers = st.integers(0, 255)
+
+T = TypeVar("T")
+
+
+def pick(items: Iterable[T], which: int) -> T:
+    """One of the items; any number picks one."""
+    known = list(items)
+    return known[which % len(known)]
 
 
 @dataclass
@@ -80,12 +96,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.pins: list[Pin] = []
         self.creating: dict[int, bytes] = {}  # token -> oid
         self.pinning: dict[int, tuple[bytes, bytes]] = {}  # token -> (oid, client)
-        self.fresh: dict[int, bytes] = {}  # creates of ids that are taken: they must be refused
+        self.taken: dict[int, bytes] = {}  # creates of known ids, which must be refused
 
     @initialize(
-        units=st.integers(2, 8),
-        can_spill=st.sampled_from([True, True, True, False]),
-        marks=st.sampled_from([(0.6, 0.8), (0.0, 0.0), (1.0, 1.0), (0.2, 1.0)]),
+        units=st.integers(4, 10),
+        can_spill=st.sampled_from([True] * 5 + [False]),
+        marks=st.sampled_from(MARKS),
     )
     def start(self, units: int, can_spill: bool, marks: tuple[float, float]) -> None:
         self.can_spill = can_spill
@@ -143,6 +159,8 @@ class StoreMachine(RuleBasedStateMachine):
     def granted(self, token: int, oid: bytes, location: Location) -> None:
         assert self.creating.pop(token) == oid
         value = self.values[oid]
+        if len(value.content) <= self.capacity:
+            assert all(token < other for other in self.creating), "not first in, first out"
         value.location = location
         assert location.size == len(value.content)
         if isinstance(location, InFile):
@@ -153,12 +171,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     def refused(self, token: int, oid: bytes, reason: Refusal) -> None:
         if reason is Refusal.EXISTS:
-            assert self.fresh.pop(token) == oid
+            assert self.taken.pop(token) == oid
         else:
             assert not self.can_spill
             assert self.creating.pop(token) == oid
             assert reason is Refusal.FULL or len(self.values[oid].content) > self.capacity
-            del self.values[oid]
+            del self.values[oid]  # pins that wait for it are told next
 
     def scribble(self, location: InArena) -> None:
         """Somebody is given a block: whatever was in it is overwritten."""
@@ -181,17 +199,26 @@ class StoreMachine(RuleBasedStateMachine):
     def create(self, oid: bytes, size: int, client: bytes) -> None:
         token = self.token()
         known = self.values.get(oid)
-        pinned = any(pin.oid == oid for pin in self.pins)
-        if (known is not None and (not known.damaged or pinned)) or (known is None and pinned):
-            self.fresh[token] = oid
-        elif known is None and any(row.oid == oid for row in self.core.contents()):
-            self.fresh[token] = oid  # deleted, and its file work is under way
+        in_use = any(pin.oid == oid for pin in self.pins) or any(
+            work.oid == oid for work in [*self.shell.spills, *self.shell.restores]
+        )
+        if in_use or (known is not None and not known.damaged):
+            self.taken[token] = oid
         else:
             self.fill = self.fill % 250 + 1
             self.values[oid] = Value(bytes([self.fill]) * size, client)
             self.creating[token] = oid
         self.carry_out(self.core.create(oid, size, client, token))
-        assert token not in self.fresh
+        assert token not in self.taken
+
+    @rule(some=st.lists(sizes, min_size=1, max_size=4), client=clients)
+    def put(self, some: list[int], client: bytes) -> None:
+        """What happens most often: new objects are created and sealed at once."""
+        taken = {row.oid for row in self.core.contents()}
+        for oid, size in zip([oid for oid in OIDS if oid not in taken], some, strict=False):
+            self.create(oid, size, client)
+            if oid in self.writing():
+                self.finish_writing(oid)
 
     def writing(self) -> list[bytes]:
         return sorted(
@@ -199,9 +226,11 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.writing())
-    @rule(data=st.data())
-    def seal(self, data: st.DataObject) -> None:
-        oid = data.draw(st.sampled_from(self.writing()))
+    @rule(which=numbers)
+    def seal(self, which: int) -> None:
+        self.finish_writing(pick(self.writing(), which))
+
+    def finish_writing(self, oid: bytes) -> None:
         value = self.values[oid]
         if isinstance(value.location, InArena):
             offset, size = value.location.offset, value.location.size
@@ -215,16 +244,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.carry_out(self.core.seal(oid))
 
     @precondition(lambda self: self.writing())
-    @rule(data=st.data())
-    def abort(self, data: st.DataObject) -> None:
-        oid = data.draw(st.sampled_from(self.writing()))
+    @rule(which=numbers)
+    def abort(self, which: int) -> None:
+        oid = pick(self.writing(), which)
         del self.values[oid]
         self.carry_out(self.core.abort(oid))
 
     @precondition(lambda self: self.values)
-    @rule(data=st.data(), client=clients)
-    def pin_known(self, data: st.DataObject, client: bytes) -> None:
-        self.pin(data.draw(st.sampled_from(sorted(self.values))), client)
+    @rule(which=numbers, client=clients)
+    def pin_known(self, which: int, client: bytes) -> None:
+        self.pin(pick(self.values, which), client)
 
     @rule(oid=oids, client=clients)
     def pin(self, oid: bytes, client: bytes) -> None:
@@ -233,12 +262,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.carry_out(self.core.pin(oid, client, token))
 
     @precondition(lambda self: self.pins)
-    @rule(data=st.data())
-    def unpin(self, data: st.DataObject) -> None:
-        pin = self.pins.pop(data.draw(st.integers(0, len(self.pins) - 1)))
+    @rule(which=numbers)
+    def unpin(self, which: int) -> None:
+        pin = self.pins.pop(which % len(self.pins))
         self.carry_out(self.core.unpin(pin.oid, pin.client))
 
-    @rule(oid=oids, client=clients)
     def unpin_all_and_more(self, oid: bytes, client: bytes) -> None:
         self.pins = [pin for pin in self.pins if (pin.oid, pin.client) != (oid, client)]
         self.carry_out(self.core.unpin(oid, client, 1000))
@@ -255,14 +283,12 @@ class StoreMachine(RuleBasedStateMachine):
             if value.sealed:
                 del self.values[oid]
 
-    @rule(prefix=st.sampled_from(OWNERS))
     def drop_owner(self, prefix: bytes) -> None:
         for oid in OIDS:
             if oid.startswith(prefix):
                 self.forget_deleted(oid)
         self.carry_out(self.core.drop_owner(prefix))
 
-    @rule(client=clients)
     def drop_client(self, client: bytes) -> None:
         self.pins = [pin for pin in self.pins if pin.client != client]
         self.pinning = {t: (o, c) for t, (o, c) in self.pinning.items() if c != client}
@@ -273,41 +299,55 @@ class StoreMachine(RuleBasedStateMachine):
         self.carry_out(self.core.drop_client(client))
 
     @precondition(lambda self: self.creating or self.pinning)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from([*self.creating, *self.pinning]))
+    @rule(which=numbers)
+    def cancel(self, which: int) -> None:
+        token = pick([*self.creating, *self.pinning], which)
         self.pinning.pop(token, None)
         if token in self.creating:
             del self.values[self.creating.pop(token)]
         self.carry_out(self.core.cancel(token))
 
-    @rule()
-    def cancel_nothing(self) -> None:
-        self.carry_out(self.core.cancel(-1))
+    @rule(which=numbers, client=clients)
+    def rare_event(self, which: int, client: bytes) -> None:
+        match which % 4:
+            case 0:
+                self.unpin_all_and_more(pick(OIDS, which // 4), client)
+            case 1:
+                self.drop_client(client)
+            case 2:
+                self.drop_owner(pick(OWNERS, which // 4))
+            case 3:
+                self.carry_out(self.core.cancel(-1))
 
     # -- events from the file work --
 
     @precondition(lambda self: self.shell.spills)
-    @rule(data=st.data(), outcome=st.sampled_from(["done", "done", "done", "full", "error"]))
-    def finish_spill(self, data: st.DataObject, outcome: str) -> None:
-        spills = self.shell.spills
-        spill = spills.pop(data.draw(st.integers(0, len(spills) - 1)))
+    @rule(which=numbers, outcome=st.sampled_from(["done", "done", "done", "full", "error"]))
+    def finish_spill(self, which: int, outcome: str) -> None:
+        spill = pick(self.shell.spills, which)
         if outcome == "done":
-            self.shell.files[spill.oid] = self.read(InArena(spill.offset, spill.size))
-            self.carry_out(self.core.spilled(spill.oid))
+            self.write_out(spill)
         else:
+            self.shell.spills.remove(spill)
             self.carry_out(self.core.spill_failed(spill.oid, outcome == "full"))
             assert self.core.statistics().spill_paused
+
+    def write_out(self, spill: Spill) -> None:
+        self.shell.spills.remove(spill)
+        self.shell.files[spill.oid] = self.read(InArena(spill.offset, spill.size))
+        self.carry_out(self.core.spilled(spill.oid))
 
     @rule()
     def retry_spill(self) -> None:
         self.carry_out(self.core.retry_spill())
 
     @precondition(lambda self: self.shell.restores)
-    @rule(data=st.data(), fails=st.sampled_from([False, False, False, True]))
-    def finish_restore(self, data: st.DataObject, fails: bool) -> None:
-        restores = self.shell.restores
-        restore = restores.pop(data.draw(st.integers(0, len(restores) - 1)))
+    @rule(which=numbers, fails=st.sampled_from([False, False, False, True]))
+    def finish_restore(self, which: int, fails: bool) -> None:
+        self.read_in(pick(self.shell.restores, which), fails=fails)
+
+    def read_in(self, restore: Restore, *, fails: bool) -> None:
+        self.shell.restores.remove(restore)
         value = self.values.get(restore.oid)
         if value is not None:
             value.damaged = fails
@@ -317,6 +357,15 @@ class StoreMachine(RuleBasedStateMachine):
             offset, size = restore.offset, restore.size
             self.shell.arena[offset : offset + size] = self.shell.files[restore.oid]
             self.carry_out(self.core.restored(restore.oid))
+
+    @precondition(lambda self: self.shell.spills or self.shell.restores)
+    @rule()
+    def finish_all_work(self) -> None:
+        while self.shell.spills or self.shell.restores:
+            for spill in self.shell.spills[:]:
+                self.write_out(spill)
+            for restore in self.shell.restores[:]:
+                self.read_in(restore, fails=False)
 
     # -- what must hold between any two events --
 
@@ -360,7 +409,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_ever(self) -> None:
-        """A request for room waits only while file work is under way, or a retry or a release is due."""
+        """A request for room waits only while file work, a retry or a release is due."""
         if not hasattr(self, "core") or self.shell.spills or self.shell.restores:
             return
         if not self.core.statistics().spill_paused and self.can_spill:
@@ -376,13 +425,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.drop_client(client)
         for owner in OWNERS:
             self.drop_owner(owner)
-        for spill in self.shell.spills[:]:
-            self.shell.spills.remove(spill)
-            self.shell.files[spill.oid] = self.read(InArena(spill.offset, spill.size))
-            self.carry_out(self.core.spilled(spill.oid))
-        for restore in self.shell.restores[:]:
-            self.shell.restores.remove(restore)
-            self.carry_out(self.core.restored(restore.oid))
+        self.finish_all_work()
         statistics = self.core.statistics()
         assert statistics.num_objects == statistics.used == statistics.spilled_bytes == 0
         assert statistics.num_pinned == statistics.num_waiting == 0
@@ -392,3 +435,44 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+def step(machine: StoreMachine, rng: random.Random) -> None:
+    """One event, chosen so that the store is kept busier than hypothesis would."""
+    which, client = rng.randrange(256), rng.choice(CLIENTS)
+    oid, size = rng.choice(OIDS), rng.choice(SIZES)
+    outcome = rng.choice(["done"] * 9 + ["full", "error"])
+    waits = [*machine.creating, *machine.pinning]
+    events: list[tuple[int, object, Callable[[], None]]] = [
+        (15, True, lambda: machine.put([size], client)),
+        (5, True, lambda: machine.create(oid, size, client)),
+        (15, machine.values, lambda: machine.pin_known(which, client)),
+        (15, machine.pins, lambda: machine.unpin(which)),
+        (6, machine.writing(), lambda: machine.seal(which)),
+        (2, machine.writing(), lambda: machine.abort(which)),
+        (6, True, lambda: machine.delete(oid)),
+        (2, True, lambda: machine.rare_event(which, client)),
+        (2, waits, lambda: machine.cancel(which)),
+        (2, True, machine.retry_spill),
+        (15, machine.shell.spills, lambda: machine.finish_spill(which, outcome)),
+        (15, machine.shell.restores, lambda: machine.finish_restore(which, outcome == "error")),
+    ]
+    possible = [(weight, act) for weight, when, act in events if when]
+    (act,) = rng.choices([act for _, act in possible], [weight for weight, _ in possible])
+    act()
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_walk(seed: int) -> None:
+    """The same machine on long walks that keep the store busy."""
+    rng = random.Random(seed)
+    machine = StoreMachine()
+    machine.start(rng.randint(4, 12), can_spill=seed % 8 != 7, marks=rng.choice(MARKS))
+    for _ in range(500):
+        step(machine, rng)
+        machine.pinned_bytes_stay()
+        machine.sealed_bytes_are_safe()
+        machine.limit_holds()
+        machine.who_waits_is_known()
+        machine.nobody_waits_for_ever()
+    machine.teardown()

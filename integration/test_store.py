@@ -1,0 +1,182 @@
+"""The object store from outside: the limit, spilling, restoring, and freeing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import millpond
+from integration.conftest import MIB, assert_store_empty
+
+
+def block(value: int, size: int = 4 * MIB) -> np.ndarray:
+    return np.full(size, value % 256, dtype=np.uint8)
+
+
+@millpond.remote
+def make_block(value: int, size: int = 4 * MIB) -> np.ndarray:
+    return block(value, size)
+
+
+@millpond.remote
+def check_block(array: np.ndarray, value: int) -> bool:
+    return bool((array == value % 256).all())
+
+
+class LimitWatch(threading.Thread):
+    """Samples the shared memory of the whole session from outside."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.node = psutil.Process(millpond.statistics().processes[0])
+        self.peak_store = 0
+        self.peak_arena = 0
+        self._stopping = threading.Event()
+
+    def arena_bytes(self) -> int:
+        for fd in Path(f"/proc/{self.node.pid}/fd").iterdir():
+            try:
+                if "memfd:millpond-arena" in str(fd.readlink()):
+                    return fd.stat().st_blocks * 512
+            except OSError:
+                continue
+        return 0
+
+    def run(self) -> None:
+        while not self._stopping.wait(0.01):
+            self.peak_arena = max(self.peak_arena, self.arena_bytes())
+
+    def finish(self) -> None:
+        self._stopping.set()
+        self.join()
+
+
+def test_data_four_times_the_store(start: Callable[..., millpond.Context]) -> None:
+    limit = 64 * MIB
+    start(object_store_memory=limit)
+    watch = LimitWatch()
+    watch.start()
+    put = [millpond.put(block(i)) for i in range(32)]
+    made = [make_block.remote(i + 32) for i in range(32)]
+    checks = [check_block.remote(ref, i) for i, ref in enumerate(put + made)]
+    assert all(millpond.get(checks))
+    for i, ref in enumerate(put + made):
+        array = millpond.get(ref)
+        assert array[0] == array[-1] == i
+    watch.finish()
+    store = millpond.statistics().store
+    assert watch.peak_arena <= limit
+    assert store.peak <= limit
+    assert store.spilled_bytes_total > 0
+    assert store.restored_bytes_total > 0
+
+
+def test_everything_pinned_is_served_from_files(start: Callable[..., millpond.Context]) -> None:
+    limit = 32 * MIB
+    start(object_store_memory=limit)
+    refs = [millpond.put(block(i)) for i in range(24)]
+    arrays = millpond.get(refs)  # three times what fits, all held at once
+    assert [int(array[-1]) for array in arrays] == list(range(24))
+    more = millpond.put(block(99))  # still possible while they are held
+    assert millpond.get(check_block.remote(more, 99))
+    assert millpond.statistics().store.peak <= limit
+
+
+def test_one_object_larger_than_the_store(start: Callable[..., millpond.Context]) -> None:
+    start(object_store_memory=16 * MIB)
+    ref = millpond.put(block(7, 40 * MIB))
+    assert millpond.get(check_block.remote(ref, 7))
+    made = make_block.remote(8, 40 * MIB)
+    assert int(millpond.get(made)[-1]) == 8
+
+
+def test_released_objects_free_memory_and_files(
+    start: Callable[..., millpond.Context], tmp_path: Path
+) -> None:
+    start(object_store_memory=32 * MIB, spill=tmp_path)
+    refs = [millpond.put(block(i)) for i in range(16)]
+    (private,) = tmp_path.iterdir()
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert any(private.iterdir())
+    del refs
+    assert_store_empty()
+    deadline = time.monotonic() + 10
+    while any(private.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(private.iterdir())
+    millpond.shutdown()
+    assert not any(tmp_path.iterdir())
+
+
+def test_chain_of_intermediates_needs_no_spilling(start: Callable[..., millpond.Context]) -> None:
+    start(object_store_memory=64 * MIB)
+
+    @millpond.remote
+    def step(array: np.ndarray) -> np.ndarray:
+        return array + np.uint8(1)
+
+    ref = make_block.remote(0)
+    for _ in range(40):
+        ref = step.remote(ref)
+    assert millpond.get(check_block.remote(ref, 40))
+    assert millpond.statistics().store.spilled_bytes_total == 0
+
+
+def test_shuffle_out_of_core(start: Callable[..., millpond.Context]) -> None:
+    start(object_store_memory=32 * MIB)
+    parts = 12
+
+    @millpond.remote(num_returns=parts)
+    def split(seed: int) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        return [rng.integers(0, 1 << 30, 100_000) for _ in range(parts)]
+
+    @millpond.remote
+    def merge(*pieces: np.ndarray) -> int:
+        return int(sum(int(piece.sum()) for piece in pieces))
+
+    maps = [split.remote(seed) for seed in range(parts)]
+    sums = [merge.remote(*[row[column] for row in maps]) for column in range(parts)]
+    del maps
+    expected = sum(
+        int(np.random.default_rng(seed).integers(0, 1 << 30, (parts, 100_000)).sum())
+        for seed in range(parts)
+    )
+    assert sum(millpond.get(sums)) == expected
+    assert millpond.statistics().store.peak <= 32 * MIB
+
+
+def test_without_spilling_a_full_store_is_an_error(start: Callable[..., millpond.Context]) -> None:
+    start(object_store_memory=16 * MIB, spill=False)
+    held = [millpond.put(block(i)) for i in range(3)]
+    with pytest.raises(millpond.errors.ObjectStoreFullError, match="spilling is off"):
+        [millpond.put(block(i)) for i in range(4)]
+    del held
+
+
+def test_random_churn_keeps_every_value(start: Callable[..., millpond.Context]) -> None:
+    start(object_store_memory=24 * MIB)
+    rng = np.random.default_rng(1)
+    live: dict[int, millpond.ObjectRef] = {}
+    for step in range(300):
+        action = rng.integers(0, 3)
+        if action == 0 or not live:
+            size = int(rng.integers(1, 3 * MIB))
+            live[step] = (
+                millpond.put(block(step, size)) if step % 2 else make_block.remote(step, size)
+            )
+        elif action == 1:
+            key = int(rng.choice(list(live)))
+            array = millpond.get(live[key])
+            assert int(array[0]) == int(array[-1]) == key % 256
+        else:
+            del live[int(rng.choice(list(live)))]
+    checks = [check_block.remote(ref, key) for key, ref in live.items()]
+    assert all(millpond.get(checks))
+    assert millpond.statistics().store.peak <= 24 * MIB
