@@ -54,6 +54,14 @@ class Counter:
         return self.count
 
 
+def is_dead(actor: millpond.ActorHandle) -> bool:
+    try:
+        millpond.get(actor.make.remote())
+    except millpond.ActorDiedError:
+        return True
+    return False
+
+
 def test_state_order_and_options(engine: millpond.Context) -> None:
     counter = Counter.remote(10)
     assert millpond.get([counter.add.remote() for _ in range(500)]) == list(range(11, 511))
@@ -221,6 +229,7 @@ def test_actor_that_owns_results(engine: millpond.Context) -> None:
     assert millpond.get(small) == "small"
     other_big, other_small = millpond.get(maker.make.remote())
     millpond.kill(maker)
+    eventually(lambda: is_dead(maker), "the kill has reached the actor")
     for ref in (other_big, other_small):
         with pytest.raises(millpond.ObjectLostError):
             millpond.get(ref, timeout=20)

@@ -15,8 +15,13 @@ import os
 import threading
 from typing import Final
 
-#: Memory is reserved in steps of this many bytes, so that a system call is rare and short (20 ms).
-SEGMENT: Final = 64 << 20
+#: Pages are made in steps of this many bytes. The kernel lets nobody write to the file meanwhile,
+#: so a step must be short: about 2 ms.
+SEGMENT: Final = 4 << 20
+
+#: How far `grow_ahead` goes beyond what is used: half as much again, between these bounds.
+_AHEAD_MIN: Final = 32 << 20
+_AHEAD_MAX: Final = 512 << 20
 
 
 class Arena:
@@ -40,11 +45,8 @@ class Arena:
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
         self._ensured = 0
         self._lock = threading.Lock()
-
-    @classmethod
-    def create(cls, capacity: int) -> Arena:
-        """The same as the constructor."""
-        return cls(capacity)
+        self._ahead = 0
+        self._growing: threading.Thread | None = None
 
     @property
     def ensured(self) -> int:
@@ -70,23 +72,57 @@ class Arena:
             return
         if end > self.capacity:
             raise ValueError(f"{end} is beyond the arena's {self.capacity} bytes")
-        with self._lock:
-            while self._ensured < end:
-                size = min(SEGMENT, self.capacity - self._ensured)
-                try:
-                    os.posix_fallocate(self.fd, self._ensured, size)
-                except OSError as error:
-                    if error.errno in (errno.ENOMEM, errno.ENOSPC):
-                        text = f"no memory for the object store beyond {self._ensured} bytes"
-                        raise MemoryError(text) from error
-                    raise
-                self._ensured += size
+        while self._ensured < end:
+            self._ensure_segment()
+
+    def grow_ahead(self, end: int) -> None:
+        """Let a thread make pages beyond `end`, the end of the highest block in use.
+
+        Fresh pages cost most of the time that a first write takes; so they are made while the
+        processes compute, and in proportion to what they use, since they are never given back.
+        Cheap to call often. For want of memory it just stops.
+        """
+        target = end + min(max(_AHEAD_MIN, end // 2), _AHEAD_MAX)
+        target = min(target, self.capacity)
+        if target > self._ahead:
+            self._ahead = target
+            if self._growing is None or not self._growing.is_alive():
+                self._growing = threading.Thread(
+                    target=self._grow, name="millpond-grow", daemon=True
+                )
+                self._growing.start()
 
     def close(self) -> None:
         """Close the node's descriptor; the memory lives on where it is mapped.
 
         Closing again does nothing.
         """
+        self._ahead = 0
+        if self._growing is not None:
+            self._growing.join()
+            self._growing = None
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def _grow(self) -> None:
+        while self._ensured < self._ahead:
+            try:
+                self._ensure_segment()
+            except (MemoryError, OSError):
+                return
+
+    def _ensure_segment(self) -> None:
+        with self._lock:
+            start = self._ensured
+            size = min(SEGMENT, self.capacity - start)
+            if size == 0:
+                return
+            try:
+                os.posix_fallocate(self.fd, start, size)
+            except OSError as error:
+                if error.errno in (errno.ENOMEM, errno.ENOSPC):
+                    text = f"no memory for the object store beyond {start} bytes"
+                    raise MemoryError(text) from error
+                raise
+            self._ensured = start + size

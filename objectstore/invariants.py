@@ -157,5 +157,8 @@ def _check_progress(core: StoreCore) -> None:
         )
         assert held, "the first request waits, and nobody else holds anything"
         return
+    if core.room.paused:
+        readers = [r for r in core.requests.queue.values() if r.state is ObjectState.SPILLED]
+        assert not readers, "a reader waits out a pause"
     paused_create = core.room.paused and first.state is ObjectState.CREATED
     assert len(table.leaving) > 0 or paused_create, "the first request waits for nothing"

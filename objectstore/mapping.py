@@ -19,6 +19,7 @@ import ctypes
 import mmap
 import os
 import threading
+import weakref
 from array import array
 from collections import deque
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ class ArenaMapping:
         self.capacity = capacity
         """The arena's size in bytes."""
         self._fd = os.dup(fd)
+        weakref.finalize(self, os.close, self._fd).atexit = False
         self._memory = mmap.mmap(fd, capacity)
         self._bytes = memoryview(self._memory)
         with address_of(self._memory) as address:
@@ -74,9 +76,6 @@ class ArenaMapping:
         regions = -(-capacity // _REGION)
         self._resident = bytearray(regions)
         self._through_file = array("Q", bytes(8 * regions))
-
-    def __del__(self) -> None:
-        os.close(self._fd)
 
     def write(self, offset: int, parts: Sequence[ReadableBuffer]) -> int:
         """Copy the parts one after the other to `offset`, and return how many bytes that were.
@@ -154,27 +153,34 @@ class ArenaMapping:
         failed: list[OSError] = []
 
         def work(*, populate: bool) -> None:
+            while True:
+                try:
+                    at, chunk = chunks.popleft()
+                except IndexError:
+                    return
+                if populate and not self._is_resident(at, len(chunk)):
+                    self._populate(at, len(chunk))
+                self._write(at, [chunk], len(chunk))
+
+        def help_out() -> None:
             try:
-                while chunks and not failed:
-                    try:
-                        at, chunk = chunks.popleft()
-                    except IndexError:  # another thread took the last one
-                        return
-                    if populate and not self._is_resident(at, len(chunk)):
-                        self._populate(at, len(chunk))
-                    self._write(at, [chunk], len(chunk))
+                work(populate=True)
             except OSError as error:
                 failed.append(error)
+                chunks.clear()
 
         threads = [
-            threading.Thread(target=work, kwargs={"populate": True}, name="millpond-copy")
+            threading.Thread(target=help_out, name="millpond-copy")
             for _ in range(min(_THREADS, len(chunks)) - 1)
         ]
         for thread in threads:
             thread.start()
-        work(populate=False)
-        for thread in threads:
-            thread.join()
+        try:
+            work(populate=False)
+        finally:  # whatever happened, nobody writes to the block after this
+            chunks.clear()
+            for thread in threads:
+                thread.join()
         if failed:
             raise failed[0]
 

@@ -7,6 +7,11 @@ arguments is run once, when its arguments fit in memory beside those of the othe
 
 Owners take turns; the requests of one owner are granted in the order of its submissions. When
 somebody waits for resources, a lease is recalled from an owner that holds more than its share.
+
+Nobody starves. What is free goes to whoever can use it, but only `PATIENCE` times past somebody
+who needs more than is free; from then on that is kept until there is enough. And nobody with
+stored arguments overtakes a request that waits for memory.
+
 Not covered: workers, pins, and messages (the node's).
 """
 
@@ -15,58 +20,16 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
 
 from .admission import Admission
+from .requests import Grant, Kind, Request
 from .resources import ResourcePool, unpack_shape
 
 __all__ = ["Grant", "Kind", "LeaseQueue", "Request"]
 
 
-class Kind(Enum):
-    """What is asked for."""
-
-    LEASE = "lease"
-    TASK = "task"
-    ACTOR = "actor"
-
-
-@dataclass(slots=True, frozen=True)
-class Request:
-    """A task or actor that waits for its turn.
-
-    Attributes:
-        key: names it, unique among requests and grants.
-        owner: the process that submitted it.
-        shape: packed resources.
-        order: position among the owner's submissions.
-        arguments: stored arguments, object -> bytes.
-        output: bytes it is expected to write to the store.
-    """
-
-    key: Hashable
-    owner: bytes
-    shape: bytes
-    order: int
-    kind: Kind = Kind.TASK
-    arguments: Mapping[bytes, int] = field(default_factory=dict)
-    output: int = 0
-
-
-@dataclass(slots=True)
-class Grant:
-    """A slot that somebody holds until it is released."""
-
-    key: Hashable
-    owner: bytes
-    shape: bytes
-    kind: Kind
-    request: Request | None = None
-    #: the holder waits for other tasks and its resources serve them meanwhile
-    lent: bool = False
-    #: its owner was asked to return it
-    recalled: bool = False
+#: grants that may overtake somebody who waits for more resources than are free
+PATIENCE = 8
 
 
 class _Owner:
@@ -99,8 +62,12 @@ class LeaseQueue:
         self._serial = itertools.count()
         self._lease_ids = itertools.count(1)
         self._shapes: dict[bytes, dict[str, int]] = {}
-        #: the task that waits for memory; nobody with arguments overtakes it
-        self._memory_turn: Hashable = None
+        #: the request that waits for memory
+        self._memory_turn: Request | None = None
+        #: the owner and shape that wait for more resources than are free
+        self._resource_turn: tuple[bytes, bytes] | None = None
+        #: grants that went past it
+        self._overtaken = 0
 
     # --- events ------------------------------------------------------------------------------
 
@@ -159,8 +126,11 @@ class LeaseQueue:
 
     def drop_owner(self, owner: bytes) -> list[Grant]:
         """An owner died: forget what it waits for; return what it holds, to be ended."""
-        if self._owners.pop(owner, None) is not None:
+        dead = self._owners.pop(owner, None)
+        if dead is not None:
             self._turns.remove(owner)
+            for heap in dead.requests.values():
+                self._withdrawn.difference_update(request.key for _, _, request in heap)
         return [grant for grant in self.grants.values() if grant.owner == owner]
 
     # --- decisions -----------------------------------------------------------------------------
@@ -184,9 +154,9 @@ class LeaseQueue:
 
     def recalls(self) -> list[Grant]:
         """Return the leases to ask back now, because others wait for their resources."""
-        waiting = [o for o in self._turns if self._waits_for_resources(o)]
-        open_recalls = sum(grant.recalled for grant in self.grants.values())
-        recalled: list[Grant] = []
+        recalled = self._recall_for_turn()
+        open_recalls = sum(grant.recalled and not grant.lent for grant in self.grants.values())
+        waiting = [owner_id for owner_id in self._turns if any(self._lacking(owner_id))]
         for owner_id in waiting[: max(len(waiting) - open_recalls, 0)]:
             victim = self._lease_to_recall(owner_id)
             if victim is not None:
@@ -198,14 +168,15 @@ class LeaseQueue:
         owner = self._owners[owner_id]
         best: tuple[int, bytes, Request | None] | None = None
         for shape, (_, order) in owner.leases_wanted.items():
-            if (best is None or order < best[0]) and self.pool.fits(self._shape(shape)):
+            if (best is None or order < best[0]) and self._may_take(owner_id, shape):
                 best = (order, shape, None)
         for shape, request in self._heads(owner):
-            if (best is None or request.order < best[0]) and self._admissible(shape, request):
+            if (best is None or request.order < best[0]) and self._admissible(request):
                 best = (request.order, shape, request)
         if best is None:
             return None
         _, shape, request = best
+        self._count_overtaking(owner_id, shape)
         return self._grant_lease(owner_id, shape) if request is None else self._grant(request)
 
     def _heads(self, owner: _Owner) -> Iterator[tuple[bytes, Request]]:
@@ -217,26 +188,75 @@ class LeaseQueue:
             else:
                 del owner.requests[shape]
 
-    def _admissible(self, shape: bytes, request: Request) -> bool:
-        if not self.pool.fits(self._shape(shape)):
-            return False
-        if not request.arguments:
-            return True
-        if self._memory_turn is not None and self._memory_turn != request.key:
-            if self._is_waiting(self._memory_turn):
-                return False
-            self._memory_turn = None
-        if self.admission.fits(request.arguments, request.output):
-            return True
-        self._memory_turn = request.key
+    def _admissible(self, request: Request) -> bool:
+        if self._memory_allows(request):
+            return self._may_take(request.owner, request.shape)
+        if self._memory_turn is None and self._attainable(request.shape):
+            self._memory_turn = request
         return False
 
-    def _is_waiting(self, key: Hashable) -> bool:
+    # --- turns of those who wait for more than is free -------------------------------------------
+
+    def _memory_allows(self, request: Request) -> bool:
+        if not request.arguments:
+            return True
+        turn = self._memory_turn
+        if turn is not None and turn is not request:
+            owner = self._owners.get(turn.owner)
+            is_head = owner is not None and any(head is turn for _, head in self._heads(owner))
+            if is_head and self._attainable(turn.shape):
+                return False
+            self._memory_turn = None
+        return self.admission.fits(request.arguments, request.output)
+
+    def _may_take(self, owner_id: bytes, shape: bytes) -> bool:
+        """Whether a shape is free, and not kept for whoever was overtaken too often."""
+        if self.pool.fits(self._shape(shape)):
+            turn = self._turn_to_keep_for()
+            if turn is None or turn == (owner_id, shape):
+                return True
+            return self.pool.short_of(self._shape(turn[1])).isdisjoint(self._shape(shape))
+        if self._resource_turn is None and self._attainable(shape):
+            self._resource_turn = owner_id, shape
+            self._overtaken = 0
+        return False
+
+    def _count_overtaking(self, owner_id: bytes, shape: bytes) -> None:
+        turn = self._resource_turn
+        if turn == (owner_id, shape):
+            self._resource_turn = None
+        elif turn is not None and not self._shape(turn[1]).keys().isdisjoint(self._shape(shape)):
+            self._overtaken += 1
+
+    def _turn_to_keep_for(self) -> tuple[bytes, bytes] | None:
+        turn = self._resource_turn
+        if turn is None or self._overtaken < PATIENCE:
+            return None
+        if not self._still_waits(*turn):
+            turn = self._resource_turn = None
+        return turn
+
+    def _still_waits(self, owner_id: bytes, shape: bytes) -> bool:
+        """Whether an owner waits for nothing but the resources of a shape."""
+        owner = self._owners.get(owner_id)
+        if owner is None or not self._attainable(shape):
+            return False
+        if shape in owner.leases_wanted:
+            return True
         return any(
-            request.key == key
-            for owner in self._owners.values()
-            for _, request in self._heads(owner)
+            waiting == shape and self._memory_allows(request)
+            for waiting, request in self._heads(owner)
         )
+
+    def _attainable(self, shape: bytes) -> bool:
+        """Whether a shape will be free when everybody but the actors is done."""
+        pool = ResourcePool(self.pool.total)
+        for grant in self.grants.values():
+            if grant.kind is Kind.ACTOR and not grant.lent:
+                pool.take(self._shape(grant.shape))
+        return pool.fits(self._shape(shape))
+
+    # --- grants ----------------------------------------------------------------------------------
 
     def _grant_lease(self, owner_id: bytes, shape: bytes) -> Grant:
         owner = self._owners[owner_id]
@@ -252,7 +272,7 @@ class LeaseQueue:
 
     def _grant(self, request: Request) -> Grant:
         heapq.heappop(self._owners[request.owner].requests[request.shape])
-        if self._memory_turn == request.key:
+        if self._memory_turn is request:
             self._memory_turn = None
         grant = Grant(request.key, request.owner, request.shape, request.kind, request)
         self.grants[grant.key] = grant
@@ -261,27 +281,71 @@ class LeaseQueue:
             self.admission.admit(request.key, request.arguments, request.output)
         return grant
 
-    def _waits_for_resources(self, owner_id: bytes) -> bool:
+    # --- recalls ---------------------------------------------------------------------------------
+
+    def _lacking(self, owner_id: bytes) -> tuple[set[str], set[str]]:
+        """Return the resources that an owner's requests, and its leases, wait for."""
         owner = self._owners[owner_id]
-        if any(not self.pool.fits(self._shape(shape)) for shape in owner.leases_wanted):
-            return True
-        return any(not self.pool.fits(self._shape(shape)) for shape, _ in self._heads(owner))
+        for_requests: set[str] = set()
+        for_leases: set[str] = set()
+        for shape in owner.leases_wanted:
+            short = self.pool.short_of(self._shape(shape))
+            if short and self._attainable(shape):
+                for_leases |= short
+        for shape, request in self._heads(owner):
+            short = self.pool.short_of(self._shape(shape))
+            if short and self._memory_allows(request) and self._attainable(shape):
+                for_requests |= short
+        return for_requests, for_leases
 
     def _lease_to_recall(self, owner_id: bytes) -> Grant | None:
         """Return a lease whose end would help an owner without being unfair to its holder."""
         owner = self._owners[owner_id]
-        has_requests = any(True for _ in self._heads(owner))
-        for grant in self.grants.values():
-            if grant.kind is not Kind.LEASE or grant.recalled or grant.lent:
+        for_requests, for_leases = self._lacking(owner_id)
+        for grant in self._recallable():
+            names = self._shape(grant.shape).keys()
+            if not for_requests.isdisjoint(names):
+                return grant
+            if for_leases.isdisjoint(names):
                 continue
             holder = self._owners.get(grant.owner)
             if holder is owner:
-                # Our own tasks or leases of another shape wait behind this lease.
-                if has_requests or any(shape != grant.shape for shape in owner.leases_wanted):
+                # Our own leases of another shape wait behind this one.
+                if any(shape != grant.shape for shape in owner.leases_wanted):
                     return grant
-            elif has_requests or (holder is not None and holder.leases_held > owner.leases_held):
-                return grant
+            elif holder is not None:
+                # A difference of one is as fair as it gets, unless it is all or nothing.
+                fair = owner.leases_held + 1 if owner.leases_held else 0
+                if holder.leases_held > fair:
+                    return grant
         return None
+
+    def _recall_for_turn(self) -> list[Grant]:
+        """Recall all that is missing for whom the free resources are kept: they lie idle."""
+        turn = self._turn_to_keep_for()
+        if turn is None:
+            return []
+        coming = ResourcePool(self.pool.available)
+        for grant in self.grants.values():
+            if grant.recalled and not grant.lent:
+                coming.give(self._shape(grant.shape))
+        recalled = []
+        for grant in self._recallable():
+            short = coming.short_of(self._shape(turn[1]))
+            if not short.isdisjoint(self._shape(grant.shape)):
+                grant.recalled = True
+                coming.give(self._shape(grant.shape))
+                recalled.append(grant)
+        return recalled
+
+    def _recallable(self) -> list[Grant]:
+        return [
+            grant
+            for grant in self.grants.values()
+            if grant.kind is Kind.LEASE and not (grant.recalled or grant.lent)
+        ]
+
+    # --- small things ----------------------------------------------------------------------------
 
     def _owner(self, owner_id: bytes) -> _Owner:
         owner = self._owners.get(owner_id)
@@ -300,6 +364,13 @@ class LeaseQueue:
         """Raise AssertionError where the books do not agree."""
         self.pool.validate()
         self.admission.validate()
+        waiting = {
+            request.key
+            for owner in self._owners.values()
+            for heap in owner.requests.values()
+            for _, _, request in heap
+        }
+        assert self._withdrawn <= waiting, self._withdrawn - waiting
         used: dict[str, int] = {}
         for grant in self.grants.values():
             if not grant.lent:

@@ -70,6 +70,11 @@ class ResourcePool:
         available = self.available
         return all(needed <= available.get(name, 0) for name, needed in shape.items())
 
+    def short_of(self, shape: Mapping[str, int]) -> set[str]:
+        """Return the names of the resources of which less is left than a shape needs."""
+        available = self.available
+        return {name for name, needed in shape.items() if needed > available.get(name, 0)}
+
     def take(self, shape: Mapping[str, int]) -> None:
         """Take a shape, even if less is left (a task that waited goes on at once)."""
         for name, needed in shape.items():

@@ -22,7 +22,7 @@ from millpond.objectstore.mapping import ArenaMapping
 from millpond.scheduler.resources import quantity
 
 from ..errors import ConfigurationError, MillpondError, NotInitializedError, OutOfDiskError
-from ..owner.current import current_runtime, find_runtime, set_runtime
+from ..owner.current import current_runtime, find_runtime, is_forked_child, set_runtime
 from ..owner.runtime import Runtime
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
@@ -201,8 +201,8 @@ def init(
         running = context()
         if running is not None and is_worker():
             return running
-        if running is None and _session is not None:
-            current_runtime()  # explains that this is a forked child
+        if is_forked_child():
+            current_runtime()  # explains
         given = {
             "num_cpus": num_cpus,
             "resources": resources,
@@ -288,7 +288,7 @@ def connected_runtime() -> Runtime:
     """
     running = find_runtime()
     if running is None:
-        if _session is None:
+        if not is_forked_child():
             init()
         running = current_runtime()
     if running.closed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -31,8 +32,11 @@ from .server import NodeServer, Peer
 from .task_service import TaskService
 from .worker_pool import WorkerPool
 
+_PR_SET_CHILD_SUBREAPER = 36
+
 
 def main() -> None:
+    """Run a node until its driver ends."""
     logging.basicConfig(format="millpond node: %(message)s", level=logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     driver = socket.socket(fileno=int(sys.argv[1]))
@@ -43,6 +47,8 @@ def main() -> None:
     # One compute thread per worker: there are as many workers as CPUs.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    # pyarrow's jemalloc would start a thread, and a zygote must not have any.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     storage = None
     try:
         arena = Arena(settings.object_store_memory)
@@ -52,6 +58,7 @@ def main() -> None:
         driver.sendall(encode_frame(m.Started(str(error), no_space=is_full(error))))
         return
     control, zygote_pid = _fork_zygote(settings, arena, driver)
+    _adopt_orphans()
     socket.send_fds(driver, [bytes(encode_frame(m.Started()))], [arena.fd])
     try:
         asyncio.run(_serve(settings, driver, arena, storage, control, zygote_pid))
@@ -89,6 +96,12 @@ def _fork_zygote(
         os._exit(1)
     theirs.close()
     return ours, pid
+
+
+def _adopt_orphans() -> None:
+    """Stay the ancestor of zygotes whose parent ended, and have the kernel reap them."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 async def _serve(

@@ -127,13 +127,13 @@ class NodeServer:
         if peer.process_id == self._driver_id:
             self._shut_down()
             return
-        if peer.worker is not None:
-            self.pool.connection_lost(peer.worker)
         self.objects.drop_process(peer.process_id)
         self.tasks.process_died(peer.process_id)
         self.actors.process_died(peer.process_id)
         for other in self._peers.values():
             other.send(m.ProcessDied(peer.process_id))
+        if peer.worker is not None:
+            self.pool.connection_lost(peer.worker)
 
     def emit_log(self, pid: int, stream: int, name: str, text: str) -> None:
         """Send lines that a worker printed to the driver."""

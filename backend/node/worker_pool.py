@@ -36,6 +36,7 @@ class Worker:
         self.pid = 0
         #: its connection, once it has said hello
         self.connection: Any = None
+        self.disconnected = False
         #: the grant it serves, None when idle
         self.grant_key: Hashable = None
         self.actor_id = b""
@@ -209,17 +210,25 @@ class WorkerPool:
 
     def connection_lost(self, worker: Worker) -> None:
         """The worker's connection ended: so must the worker."""
+        worker.disconnected = True
         if worker in self._idle:
             self._idle.remove(worker)
         self._tell(worker.zygote, Kill(worker.pid))
+        self._finish_if_gone(worker)
 
     def _pipe_ended(self, worker: Worker) -> None:
         worker.open_pipes -= 1
         self._finish_if_gone(worker)
 
     def _finish_if_gone(self, worker: Worker) -> None:
-        """Report a death when the process is reaped. Its last words may follow."""
-        if worker.status is None or self.workers.pop(worker.worker_id, None) is None:
+        """Report a death when the process is reaped and its connection is read to the end.
+
+        Its last words may follow.
+        """
+        connected = worker.connection is not None and not worker.disconnected
+        if worker.status is None or connected:
+            return
+        if self.workers.pop(worker.worker_id, None) is None:
             return
         self._by_pid.pop(worker.pid, None)
         if worker in self._idle:

@@ -64,10 +64,10 @@ class Access:
             Exception: what the task of one of them raised.
         """
         entries = [self.entry_of(ref) for ref in refs]
-        if any([entry.state == PENDING for entry in entries]):
+        if PENDING in {entry.state for entry in entries}:
             with self._runtime.lock:
                 pending = [entry for entry in entries if entry.state == PENDING]
-                waiter = Waiter(len(pending), stop_on_failure=True)
+                waiter = Waiter(self._runtime.lock, len(pending), stop_on_failure=True)
                 for entry in pending:
                     self._watch(entry, waiter)
             if not self._wait(waiter, timeout):
@@ -91,7 +91,7 @@ class Access:
             needed = num_returns - sum([entry.state != PENDING for entry in entries])
             if needed <= 0 or timeout == 0:
                 return
-            waiter = Waiter(needed, stop_on_failure=False)
+            waiter = Waiter(self._runtime.lock, needed, stop_on_failure=False)
             pending = [entry for entry in pending if entry.state == PENDING]
             for entry in pending:
                 self._objects.when_finished(entry, waiter.finished)

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from .refs import ObjectRef
     from .runtime import Runtime
 
-__all__ = ["ActorCalls"]
+__all__ = ["Actor", "ActorCalls"]
 
 #: calls in flight that make further ones wait for a batch
 _BATCH = 32
 _MAX_IN_FLIGHT = 1024
 
 
-class _Actor:
+class Actor:
     """What this process knows of one actor, and its calls."""
 
     def __init__(self, actor_id: bytes) -> None:
@@ -44,17 +44,15 @@ class _Actor:
         #: why it is dead; empty while it may be alive
         self.death = ""
 
-    def finished(self, task: PendingTask) -> None:
-        """A call left the actor."""
-        self.in_flight.pop(task.task_id, None)
-
 
 class ActorCalls:
     """All actors that this process calls."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._actors: dict[bytes, _Actor] = {}
+        self._actors: dict[bytes, Actor] = {}
+        #: actors that may have something to send
+        self._dirty: set[Actor] = set()
         self.handlers: dict[type, Callable[[Connection, Any], None]] = {
             m.ActorState: self._on_actor_state,
         }
@@ -81,13 +79,13 @@ class ActorCalls:
             refs = runtime.submission.adopt(task, num_returns)
             actor = self._actors.get(task.actor_id)
             if actor is None:
-                actor = self._actors[task.actor_id] = _Actor(task.actor_id)
+                actor = self._actors[task.actor_id] = Actor(task.actor_id)
             actor.waiting.append(task)
             if runtime.submission.await_arguments(task, lambda ready: self._ready(actor, ready)):
                 self._ready(actor, task)
         return refs
 
-    def _ready(self, actor: _Actor, task: PendingTask) -> None:
+    def _ready(self, actor: Actor, task: PendingTask) -> None:
         task.state = READY
         if actor.death:
             self._fail_calls(actor)
@@ -98,7 +96,7 @@ class ActorCalls:
             actor.locating = True
             self._runtime.node.send(m.LocateActor(actor.actor_id))
 
-    def _send(self, actor: _Actor) -> None:
+    def _send(self, actor: Actor) -> None:
         """Send the calls that are ready, up to the first that is not."""
         calls: list[m.Task] = []
         waiting = actor.waiting
@@ -117,12 +115,18 @@ class ActorCalls:
         if calls and actor.connection is not None:
             actor.connection.send(m.RunTasks(calls))
 
+    def finished(self, actor: Actor, task: PendingTask) -> None:
+        """A call left the actor."""
+        actor.in_flight.pop(task.task_id, None)
+        if actor.waiting:
+            self._dirty.add(actor)
+
     def dispatch(self) -> None:
-        """Send what became ready, after answers arrived. Takes the lock."""
-        with self._runtime.lock:
-            for actor in self._actors.values():
-                if actor.waiting and actor.located and len(actor.in_flight) < _MAX_IN_FLIGHT // 2:
-                    self._send(actor)
+        """Send what became ready, after answers arrived."""
+        while self._dirty:
+            actor = self._dirty.pop()
+            if actor.located and len(actor.in_flight) < _MAX_IN_FLIGHT // 2:
+                self._send(actor)
 
     def _on_actor_state(self, connection: Connection, message: m.ActorState) -> None:
         runtime = self._runtime
@@ -142,9 +146,9 @@ class ActorCalls:
                 actor.death = message.reason
                 actor.located = False
                 self._fail_calls(actor)
-        runtime.submission.dispatch()
+            runtime.submission.dispatch()
 
-    def _fail_calls(self, actor: _Actor) -> None:
+    def _fail_calls(self, actor: Actor) -> None:
         tasks = [*actor.in_flight.values(), *actor.waiting]
         actor.in_flight.clear()
         actor.waiting.clear()

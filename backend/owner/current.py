@@ -10,22 +10,27 @@ from ..errors import NotInitializedError
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-__all__ = ["current_runtime", "find_runtime", "set_runtime"]
+__all__ = ["current_runtime", "find_runtime", "is_forked_child", "set_runtime"]
 
 _runtime: Runtime | None = None
-_pid: int = 0
+_parent_pid: int = 0
 
 
 def set_runtime(runtime: Runtime | None) -> None:
     """Make ``runtime`` the one of this process."""
-    global _runtime, _pid
+    global _runtime, _parent_pid
     _runtime = runtime
-    _pid = os.getpid()
+    _parent_pid = 0
 
 
 def find_runtime() -> Runtime | None:
     """Return the runtime of this process, if there is one."""
-    return _runtime if _pid == os.getpid() else None
+    return _runtime
+
+
+def is_forked_child() -> bool:
+    """Whether a parent of this process ran the engine when it forked."""
+    return _parent_pid != 0
 
 
 def current_runtime() -> Runtime:
@@ -34,12 +39,26 @@ def current_runtime() -> Runtime:
     Raises:
         NotInitializedError: there is none, or it belongs to the parent of this forked process.
     """
-    if _runtime is None:
-        raise NotInitializedError("millpond is not running in this process: call millpond.init()")
-    if _pid != os.getpid():
+    if _runtime is not None:
+        return _runtime
+    if _parent_pid:
         raise NotInitializedError(
-            f"millpond was started by process {_pid} and this is its forked child {os.getpid()}: "
-            "the engine cannot be used across fork(); pass values to the child instead, or "
-            "start it with the 'spawn' method"
+            f"millpond was started by process {_parent_pid} and this is its forked child "
+            f"{os.getpid()}: the engine cannot be used across fork(); pass values to the child "
+            "instead, or start it with the 'spawn' method"
         )
-    return _runtime
+    raise NotInitializedError("millpond is not running in this process: call millpond.init()")
+
+
+#: the parent's runtime in a forked child: never used, and never destroyed, since its threads
+#: and sockets are the parent's
+_inherited: Runtime | None = None
+
+
+def _forked() -> None:
+    global _runtime, _parent_pid, _inherited
+    if _runtime is not None:
+        _inherited, _runtime, _parent_pid = _runtime, None, os.getppid()
+
+
+os.register_at_fork(after_in_child=_forked)

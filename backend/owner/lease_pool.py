@@ -28,8 +28,17 @@ MAX_REQUESTED = 64
 class LeasedWorker:
     """A worker that this owner may send tasks to."""
 
-    __slots__ = ("blocked", "connection", "idle_since", "in_flight", "lease_id", "load", "reclaiming",
-                 "recalled", "worker_id")
+    __slots__ = (
+        "blocked",
+        "connection",
+        "idle_since",
+        "in_flight",
+        "lease_id",
+        "load",
+        "recalled",
+        "reclaiming",
+        "worker_id",
+    )
 
     def __init__(self, lease_id: int, worker_id: bytes, connection: Any, now: float) -> None:
         self.lease_id = lease_id
@@ -129,10 +138,17 @@ class LeasePool:
         if wanted and (self.requested == 0 or wanted >= 2 * self.requested):
             self.requested = wanted
             return wanted
-        if not wanted and self.requested:
-            self.requested = 0
-            return 0
         return None
+
+    def withdraw_request(self) -> bool:
+        """Forget a request for leases that nothing waits for; True if there was one.
+
+        Not done as soon as the last task left: the next one would only ask again.
+        """
+        if self._ready or not self.requested:
+            return False
+        self.requested = 0
+        return True
 
     def finished(self, worker: LeasedWorker, task: PendingTask, now: float) -> None:
         """A task left a worker, finished or given back."""
@@ -179,8 +195,10 @@ class LeasePool:
         worker.in_flight.clear()
         return tasks
 
-    def has_idle_lease(self) -> bool:
-        """Whether a lease is held without work."""
+    def is_idle(self) -> bool:
+        """Whether leases, or requests for them, may have to be given up soon."""
+        if self.requested and not self._ready:
+            return True
         return any(not worker.in_flight for worker in self.workers.values())
 
     def validate(self) -> None:

@@ -74,6 +74,17 @@ def _dead() -> None:
     return None
 
 
+class Handle(weakref.ref[ObjectRef[Any]]):
+    """Weak reference to the one ref of an entry.
+
+    A callback of a weak reference, unlike ``__del__``, runs when nobody can get hold of the
+    dying object any more.
+    """
+
+    __slots__ = ("entry",)
+    entry: Entry
+
+
 class Freed:
     """What must be told to others after objects died."""
 
@@ -93,12 +104,12 @@ class ObjectTable:
 
     Args:
         process_id: of this process.
-        dropped: called by a dying ref with its entry; must be safe inside a destructor.
+        dropped: called with the entry of a ref that died; must be safe inside a destructor.
     """
 
     def __init__(self, process_id: bytes, dropped: Callable[[Any], None]) -> None:
         self.process_id = process_id
-        self._dropped = dropped
+        self._ref_died: Callable[[Handle], None] = lambda handle: dropped(handle.entry)
         self.entries: dict[bytes, Entry] = {}
         self._finished: deque[Entry] = deque()
         self._finishing = False
@@ -107,9 +118,7 @@ class ObjectTable:
         """Add a new owned, pending object; return it with its ref."""
         entry = Entry(object_id, owned=True)
         self.entries[object_id] = entry
-        ref: ObjectRef[Any] = ObjectRef(entry, self._dropped)
-        entry.handle = weakref.ref(ref)
-        return entry, ref
+        return entry, self._new_ref(entry)
 
     def ref(self, object_id: bytes) -> ObjectRef[Any]:
         """Return the one ref of an object, making an entry for one not known yet."""
@@ -121,9 +130,12 @@ class ObjectTable:
                 # Our own object came back after we freed it: only a bug or a stale message can.
                 self.finish(entry, lost_value(object_id, "its owner had already freed it"))
         ref = entry.handle()
-        if ref is None:
-            ref = ObjectRef(entry, self._dropped)
-            entry.handle = weakref.ref(ref)
+        return self._new_ref(entry) if ref is None else ref
+
+    def _new_ref(self, entry: Entry) -> ObjectRef[Any]:
+        ref: ObjectRef[Any] = ObjectRef(entry)
+        handle = entry.handle = Handle(ref, self._ref_died)
+        handle.entry = entry
         return ref
 
     def finish(self, entry: Entry, value: Value) -> None:
@@ -206,18 +218,22 @@ class ObjectTable:
         if self.entries.get(entry.id) is not entry:
             return
         if not entry.owned:
-            del self.entries[entry.id]
+            self._remove(entry)
             if entry.registered:
                 freed.released.append((entry.id, entry.registered))
             return
         if entry.state == PENDING:
             return  # being written by put or a task; looked at again when finished
-        del self.entries[entry.id]
+        self._remove(entry)
         entry.contains = None
         if entry.state == STORED:
             freed.stored.append(entry.id)
         if entry.actor:
             freed.actors.append(entry.id)
+
+    def _remove(self, entry: Entry) -> None:
+        del self.entries[entry.id]
+        entry.handle = _dead  # breaks the cycle of the two
 
     def validate(self) -> None:
         """Raise AssertionError where an entry contradicts itself."""

@@ -7,8 +7,7 @@ happens then (``objects``, ``releaser``).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -30,18 +29,10 @@ class ObjectRef(Generic[T]):
     object alive, can be passed to tasks and actors, and cannot be pickled elsewhere.
     """
 
-    __slots__ = ("__weakref__", "_dropped", "_entry")
+    __slots__ = ("__weakref__", "_entry")
 
-    def __init__(self, entry: Entry, dropped: Callable[[Any], None]) -> None:
+    def __init__(self, entry: Entry) -> None:
         self._entry = entry
-        self._dropped = dropped
-
-    def __del__(self) -> None:
-        # May run inside any other code: only a reentrant queue is touched here.
-        try:
-            self._dropped(self._entry)
-        except AttributeError:  # never completely constructed
-            pass
 
     @property
     def id(self) -> bytes:
@@ -76,6 +67,8 @@ class ObjectRef(Generic[T]):
         return current_runtime().access.future(self)
 
     def __await__(self) -> Generator[Any, None, T]:
+        import asyncio  # takes 40 ms, and few programs await refs
+
         return asyncio.wrap_future(self.future()).__await__()
 
 

@@ -1,14 +1,14 @@
 """Carries out what destructors cannot: dropping refs and pins that died.
 
-A destructor may run in the middle of anything, so it only puts its entry or object id in a
-reentrant queue. A thread takes them in batches.
+A destructor may run in the middle of anything, so it only appends to a queue. The I/O thread
+takes what is there after each batch of messages, and otherwise a few milliseconds later.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from queue import Empty, SimpleQueue
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..wire.messages import UnpinObjects
@@ -19,65 +19,67 @@ if TYPE_CHECKING:
 
 __all__ = ["Releaser"]
 
-#: seconds between batches: short enough that memory is free "at once", long enough to batch
-_PAUSE = 0.001
+#: seconds that a dead ref waits for others: memory is free "at once", and wake-ups are few
+_DELAY = 0.005
 
 
 class Releaser:
-    """The thread and its queue. An item is the `Entry` of a dead ref or the id of a dead pin."""
+    """The queue of the dead. An item is the `Entry` of a ref or the id of a pin."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._queue: SimpleQueue[Any] = SimpleQueue()
-        #: give to refs and pins; safe inside a destructor
-        self.dropped = self._queue.put
+        #: None once the runtime is closed: refs that outlive it must not keep it alive
+        self._runtime: Runtime | None = runtime
+        self._dead: deque[Any] = deque()
+        #: the I/O thread knows that something is in the queue
+        self._noticed = False
+        self._deadline = 0.0
         self._draining = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="millpond-releaser", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+    def dropped(self, item: Any) -> None:
+        """Take a dead ref's entry or a dead pin's object id. Safe inside a destructor."""
+        self._dead.append(item)
+        runtime = self._runtime
+        if not self._noticed and runtime is not None:
+            self._noticed = True
+            runtime.reactor.wake()
 
-    def stop(self) -> None:
-        """End the thread; what dies later has nobody left to tell."""
-        self._queue.put(None)
-        if self._thread.ident is not None:
-            self._thread.join()
+    def tick(self) -> float | None:
+        """Release what is due; answers when to be called again. I/O thread."""
+        if not self._dead:
+            self._noticed = False
+            # Something may have been dropped before the flag was cleared.
+            return 0.0 if self._dead else None
+        now = time.monotonic()
+        if self._deadline < now:
+            if self._deadline:
+                self.drain()
+                self._deadline = 0.0
+                return 0.0
+            self._deadline = now + _DELAY
+        return self._deadline - now
 
     def drain(self) -> None:
-        """Handle now what died up to now, on the calling thread."""
-        items: list[Any] = []
+        """Release now what died up to now."""
+        if not self._dead:
+            return
         with self._draining:
-            while True:
-                try:
-                    item = self._queue.get_nowait()
-                except Empty:
-                    break
-                if item is None:
-                    self._queue.put(None)
-                    break
-                items.append(item)
-            self._release(items)
+            items = [self._dead.popleft() for _ in range(len(self._dead))]
+            runtime = self._runtime
+            if runtime is None:
+                return
+            unpinned = [item for item in items if type(item) is bytes]
+            if unpinned:
+                runtime.node.send(UnpinObjects(unpinned))
+            if len(unpinned) == len(items):
+                return
+            freed = Freed()
+            with runtime.lock:
+                for item in items:
+                    if type(item) is not bytes:
+                        runtime.objects.free_if_unused(item, freed)
+                runtime.forget(freed)
 
-    def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            with self._draining:
-                self._release([item])
-            del item
-            self.drain()
-            time.sleep(_PAUSE)
-
-    def _release(self, items: list[Any]) -> None:
-        if not items:
-            return
-        runtime = self._runtime
-        unpinned = [item for item in items if type(item) is bytes]
-        if unpinned:
-            runtime.node.send(UnpinObjects(unpinned))
-        if len(unpinned) == len(items):
-            return
-        freed = Freed()
-        with runtime.lock:
-            for item in items:
-                if type(item) is not bytes:
-                    runtime.objects.free_if_unused(item, freed)
-            runtime.forget(freed)
+    def close(self) -> None:
+        """From now on nobody is left to be told."""
+        self._runtime = None
+        self._dead.clear()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,10 +29,11 @@ from .objects import PENDING, Entry, Freed, ObjectTable, died_value, lost_value
 from .refs import ObjectRef
 from .releaser import Releaser
 from .requests import Requests
+from .state_lock import StateLock
 from .store_client import StoreClient
 from .submission import Submission
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "sooner"]
 
 _log = logging.getLogger("millpond.owner")
 
@@ -68,7 +68,7 @@ class Runtime:
         #: what the machine has, in counted units
         self.resources: dict[str, int] = {}
         self._validate = validate
-        self.lock = threading.Lock()
+        self.lock = StateLock()
         self.ids = ObjectIds(process_id)  # type: ignore[arg-type]
         self.requests = Requests()
         self.functions = ExportedFunctions()
@@ -81,7 +81,7 @@ class Runtime:
         self._dead_peers: set[bytes] = set()
         self._resolving: dict[bytes, Entry] = {}
         self.reactor = Reactor(self._on_messages, self._on_closed, name=f"millpond-{role}-io")
-        self.reactor.tick = self.submission.tick
+        self.reactor.tick = self.tick
         self.node: Connection
         self.store: StoreClient
         #: called when the node process died
@@ -111,7 +111,6 @@ class Runtime:
         self.node = node
         self.store = StoreClient(self.mapping, node, self.requests, self.releaser.dropped)
         self.reactor.listen(self.socket_path(self.process_id))
-        self.releaser.start()
 
     def socket_path(self, process_id: bytes) -> str:
         """Return where a process of this session listens."""
@@ -143,9 +142,9 @@ class Runtime:
             if self.closed:
                 return
             self.closed = True
-        self.releaser.stop()
         self.access.stop()
         self.reactor.stop()
+        self.releaser.close()
         self._fail_everything(
             NotInitializedError("millpond was shut down while this was waited for")
         )
@@ -169,6 +168,10 @@ class Runtime:
                 f"{ref!r} belongs to a session of millpond that was shut down; its value is gone"
             )
         return entry
+
+    def tick(self) -> float | None:
+        """Do what is due by time; answers when to be called again. I/O thread."""
+        return sooner(self.releaser.tick(), self.submission.tick())
 
     # --- finding out about objects of others -----------------------------------------------
 
@@ -235,6 +238,7 @@ class Runtime:
                 _log.warning("ignoring an unexpected %s message", type(message).__name__)
             else:
                 handler(connection, message)
+        self.releaser.drain()
         if self._validate:
             with self.lock:
                 self.objects.validate()
@@ -293,7 +297,7 @@ class Runtime:
                 return
             value = message.value or lost_value(entry.id, "its owner had freed it")
             self.objects.finish(entry, value)
-        self.submission.dispatch()
+            self.submission.dispatch()
 
     def _on_borrow(self, connection: Connection, message: m.Borrow) -> None:
         with self.lock:
@@ -318,4 +322,11 @@ class Runtime:
         with self.lock:
             self.objects.drop_process(message.process_id, freed)
             self.forget(freed)
-        self.submission.dispatch()
+            self.submission.dispatch()
+
+
+def sooner(first: float | None, second: float | None) -> float | None:
+    """Return the shorter of two waits, where None is for ever."""
+    if first is None or second is None:
+        return second if first is None else first
+    return min(first, second)

@@ -6,6 +6,7 @@ arena that both have mapped. Not covered: small values, which never come here.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,22 +33,11 @@ __all__ = ["Pin", "StoreClient"]
 class Pin:
     """Keeps an object's bytes in place; every buffer made from them refers to it."""
 
-    __slots__ = ("__weakref__", "_dropped", "_location", "_mapping", "object_id")
+    __slots__ = ("__weakref__", "_location", "_mapping")
 
-    def __init__(
-        self,
-        object_id: bytes,
-        location: Location,
-        mapping: ArenaMapping,
-        dropped: Callable[[bytes], None],
-    ) -> None:
-        self.object_id = object_id
+    def __init__(self, location: Location, mapping: ArenaMapping) -> None:
         self._location = location
         self._mapping = mapping
-        self._dropped = dropped
-
-    def __del__(self) -> None:
-        self._dropped(self.object_id)
 
     def buffer(self) -> Any:
         """Return a read-only buffer of the object's bytes, which keeps this pin alive."""
@@ -57,6 +47,13 @@ class Pin:
         return self._mapping.buffer(location.offset, location.size, self)
 
 
+class _PinHandle(weakref.ref[Pin]):
+    """Tells when a pin has died, and nobody can get hold of it any more."""
+
+    __slots__ = ("object_id",)
+    object_id: bytes
+
+
 class StoreClient:
     """Writes and reads stored objects.
 
@@ -64,7 +61,7 @@ class StoreClient:
         mapping: the node's arena.
         connection: to the node.
         requests: matches its answers.
-        unpin: called by a dying pin with the object's id; must be safe inside a destructor.
+        unpin: called with the object id of a pin that died; must be safe inside a destructor.
     """
 
     def __init__(
@@ -78,6 +75,7 @@ class StoreClient:
         self._connection = connection
         self._requests = requests
         self._unpin = unpin
+        self._handles: set[_PinHandle] = set()
 
     def write(self, objects: Sequence[tuple[bytes, SerializedValue]]) -> None:
         """Store values under new ids; they can be read when this returns.
@@ -129,4 +127,12 @@ class StoreClient:
 
     def adopt(self, object_id: bytes, location: Location) -> Pin:
         """Return the pin of an object that the node has pinned for this process."""
-        return Pin(object_id, location, self._mapping, self._unpin)
+        pin = Pin(location, self._mapping)
+        handle = _PinHandle(pin, self._pin_died)
+        handle.object_id = object_id
+        self._handles.add(handle)
+        return pin
+
+    def _pin_died(self, handle: _PinHandle) -> None:
+        self._handles.discard(handle)
+        self._unpin(handle.object_id)

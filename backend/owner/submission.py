@@ -39,6 +39,9 @@ class Submission:
         self._tasks: dict[bytes, PendingTask] = {}
         self._pools: dict[bytes, LeasePool] = {}
         self._times = FunctionTimes()
+        self._next_tidy = 0.0
+        #: shapes whose pool has something new to decide
+        self._dirty: set[bytes] = set()
         self.handlers: dict[type, Callable[[Connection, Any], None]] = {
             m.TasksDone: self._on_tasks_done,
             m.TasksReturned: self._on_tasks_returned,
@@ -57,6 +60,8 @@ class Submission:
             refs = self.adopt(task, num_returns)
             if self.await_arguments(task, self._route):
                 self._route(task)
+            if self._dirty:
+                self._dirty.discard(task.shape)
                 self._send_ready(task.shape, only_if_worth=True)
         return refs
 
@@ -133,12 +138,12 @@ class Submission:
         if pool is None:
             pool = self._pools[task.shape] = LeasePool(task.shape, self._times)
         pool.push(task)
+        self._dirty.add(task.shape)
 
     def dispatch(self) -> None:
-        """Send what is ready to workers with room, and settle the leases. Takes the lock."""
-        with self._runtime.lock:
-            for shape in self._pools:
-                self._send_ready(shape)
+        """Send what became ready to workers with room, and settle the leases."""
+        while self._dirty:
+            self._send_ready(self._dirty.pop())
         self._runtime.actor_calls.dispatch()
 
     def _send_ready(self, shape: bytes, *, only_if_worth: bool = False) -> None:
@@ -160,18 +165,23 @@ class Submission:
             busy.connection.send(m.Reclaim(count))
         for worker in pool.to_return(time.monotonic(), LEASE_LINGER):
             self._runtime.node.send(m.ReturnLease(worker.lease_id))
-            count = pool.leases_to_request()
-            if count is not None:
-                self._runtime.node.send(m.RequestLeases(shape, count, pool.first_order))
 
     def tick(self) -> float | None:
         """Return idle leases in time; answers when to be called again. I/O thread."""
         with self._runtime.lock:
-            idle = [pool for pool in self._pools.values() if pool.has_idle_lease()]
-            for pool in idle:
-                for worker in pool.to_return(time.monotonic(), LEASE_LINGER):
-                    self._runtime.node.send(m.ReturnLease(worker.lease_id))
+            now = time.monotonic()
+            idle = [pool for pool in self._pools.values() if pool.is_idle()]
+            if idle and now >= self._next_tidy:
+                self._next_tidy = now + LEASE_LINGER
+                for pool in idle:
+                    self._give_up_idle(pool, now)
         return LEASE_LINGER if idle else None
+
+    def _give_up_idle(self, pool: LeasePool, now: float) -> None:
+        for worker in pool.to_return(now, LEASE_LINGER):
+            self._runtime.node.send(m.ReturnLease(worker.lease_id))
+        if pool.withdraw_request():
+            self._runtime.node.send(m.RequestLeases(pool.shape, 0, 0))
 
     # --- outcomes ----------------------------------------------------------------------------
 
@@ -246,7 +256,7 @@ class Submission:
                 if task is None or task.attempt != result.attempt:
                     continue
                 self._settle(task, result, now)
-        self.dispatch()
+            self.dispatch()
 
     def _settle(self, task: PendingTask, result: m.TaskResult, now: float) -> None:
         lease = task.lease
@@ -254,8 +264,9 @@ class Submission:
             pool = self._pools[task.shape]
             pool.finished(lease, task, now)
             lease.blocked = False
+            self._dirty.add(task.shape)
         elif lease is not None:
-            lease.finished(task)
+            self._runtime.actor_calls.finished(lease, task)
         self._times.learn(task.function_id, result.seconds)
         if result.retry and task.retries_left != 0 and not task.cancelled:
             task.retries_left -= task.retries_left > 0
@@ -271,6 +282,7 @@ class Submission:
                     if worker.connection is connection:
                         worker.reclaiming = False
                         worker.blocked = message.blocked
+                        self._dirty.add(pool.shape)
             for task_id in message.task_ids:
                 task = self._tasks.get(task_id)
                 if task is None or not isinstance(task.lease, LeasedWorker):
@@ -278,7 +290,7 @@ class Submission:
                 pool = self._pools[task.shape]
                 pool.finished(task.lease, task, now)
                 pool.push(task)
-        self.dispatch()
+            self.dispatch()
 
     def _on_lease_granted(self, connection: Connection, message: m.LeaseGranted) -> None:
         runtime = self._runtime
@@ -293,7 +305,8 @@ class Submission:
                     message.lease_id, message.worker_id, peer, time.monotonic()
                 )
                 pool.workers[worker.lease_id] = worker
-        self.dispatch()
+            self._dirty.add(message.shape)
+            self.dispatch()
 
     def _on_recall_lease(self, connection: Connection, message: m.RecallLease) -> None:
         with self._runtime.lock:
@@ -301,7 +314,8 @@ class Submission:
                 worker = pool.workers.get(message.lease_id)
                 if worker is not None:
                     worker.recalled = True
-        self.dispatch()
+                    self._dirty.add(pool.shape)
+            self.dispatch()
 
     def _on_task_lost(self, connection: Connection, message: m.TaskLost) -> None:
         with self._runtime.lock:
@@ -313,7 +327,7 @@ class Submission:
                     self.fail(task, lost_value(message.lost_object, message.reason).data)
                 else:
                     self.lost_attempt(task, message.reason, charged=message.charged)
-        self.dispatch()
+            self.dispatch()
 
     def _on_worker_died(self, connection: Connection, message: m.WorkerDied) -> None:
         """A worker that we leased is gone; its tasks are tried again elsewhere."""
@@ -321,11 +335,12 @@ class Submission:
             for pool in self._pools.values():
                 dead = [w for w in pool.workers.values() if w.worker_id == message.worker_id]
                 for worker in dead:
+                    self._dirty.add(pool.shape)
                     # The first was running; the others never began and are not charged.
                     for index, task in enumerate(pool.lost(worker)):
                         task.lease = None
                         self.lost_attempt(task, message.reason, charged=index == 0)
-        self.dispatch()
+            self.dispatch()
 
     def validate(self) -> None:
         """Raise AssertionError where the state contradicts itself."""

@@ -9,6 +9,7 @@ from ..wire.messages import FAILED
 
 if TYPE_CHECKING:
     from .objects import Entry
+    from .state_lock import StateLock
 
 __all__ = ["Waiter"]
 
@@ -16,13 +17,13 @@ __all__ = ["Waiter"]
 class Waiter:
     """Waits for ``needed`` objects, or, if asked to, for the first that failed."""
 
-    def __init__(self, needed: int, *, stop_on_failure: bool) -> None:
+    def __init__(self, lock: StateLock, needed: int, *, stop_on_failure: bool) -> None:
+        self._lock = lock
         self._needed = needed
         self._stop_on_failure = stop_on_failure
         self._ready = threading.Lock()
+        self._ready.acquire()
         self._done = needed <= 0
-        if not self._done:
-            self._ready.acquire()
 
     def finished(self, entry: Entry) -> None:
         """An object was finished. Called under the runtime's lock."""
@@ -30,7 +31,11 @@ class Waiter:
         failed = self._stop_on_failure and entry.state == FAILED
         if not self._done and (self._needed <= 0 or failed):
             self._done = True
-            self._ready.release()
+            self._lock.wake_later(self)
+
+    def wake(self) -> None:
+        """Let the waiting thread go on."""
+        self._ready.release()
 
     def done(self) -> bool:
         """Whether there is nothing more to wait for."""

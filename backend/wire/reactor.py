@@ -265,4 +265,6 @@ class Reactor:
             self._listener.close()
         self._epoll.close()
         os.close(self._wake_read)
-        os.close(self._wake_write)
+        # Destructors may still call `wake`: never with a descriptor that somebody else got since.
+        wake_write, self._wake_write = self._wake_write, -1
+        os.close(wake_write)

@@ -7,7 +7,6 @@ come (owner and node decide that).
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import signal
@@ -20,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ActorDiedError, MillpondError, ObjectLostError, TaskCancelledError
 from ..owner.functions import LoadedFunctions
+from ..owner.runtime import Runtime, sooner
 from ..serialization.exceptions import serialize_error, serialize_exception
 from ..wire import messages as m
 from .task_io import TaskIO
 
 if TYPE_CHECKING:
-    from ..owner.runtime import Runtime
     from ..wire.reactor import Connection
     from .output import TaskOutput
 
@@ -64,7 +63,7 @@ class Executor:
         self._actor: Any = None
         self._actor_id = b""
         self._actor_error: str = ""
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Any = None
         self._answers: list[tuple[bytes, m.TaskResult]] = []
         self._answers_since = 0.0
         self._answers_lock = threading.Lock()
@@ -74,8 +73,8 @@ class Executor:
             m.CancelTask: self._on_cancel,
             m.Exit: self._on_exit,
         }
-        owner_tick = runtime.reactor.tick
-        runtime.reactor.tick = lambda: _sooner(owner_tick(), self._tick())
+        owner_tick = runtime.tick
+        runtime.reactor.tick = lambda: sooner(owner_tick(), self._tick())
         signal.signal(signal.SIGINT, self._interrupted)
 
     # --- the loop ----------------------------------------------------------------------------------
@@ -167,6 +166,8 @@ class Executor:
 
     def _run_coroutine(self, coroutine: Any) -> Any:
         if self._loop is None:
+            import asyncio  # takes 40 ms, and few tasks are coroutines
+
             self._loop = asyncio.new_event_loop()
         return self._loop.run_until_complete(coroutine)
 
@@ -294,8 +295,3 @@ class Executor:
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__qualname__}: {error}"
 
-
-def _sooner(first: float | None, second: float | None) -> float | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return min(first, second)

@@ -111,7 +111,6 @@ class StoreMachine(RuleBasedStateMachine):
             can_spill=can_spill,
             low_water=marks[0],
             high_water=marks[1],
-            validate=True,
         )
         self.shell = Shell(bytearray(self.capacity))
 
@@ -141,6 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
                     assert self.values[oid].damaged
                 case Spill():
                     assert self.can_spill
+                    assert not self.core.statistics().spill_paused
                     self.shell.spills.append(command)
                 case Restore():
                     assert self.can_spill
@@ -199,9 +199,12 @@ class StoreMachine(RuleBasedStateMachine):
     def create(self, oid: bytes, size: int, client: bytes) -> None:
         token = self.token()
         known = self.values.get(oid)
-        in_use = any(pin.oid == oid for pin in self.pins) or any(
-            work.oid == oid for work in [*self.shell.spills, *self.shell.restores]
-        )
+        users: list[Pin | Spill | Restore] = [
+            *self.pins,
+            *self.shell.spills,
+            *self.shell.restores,
+        ]
+        in_use = any(user.oid == oid for user in users)
         if in_use or (known is not None and not known.damaged):
             self.taken[token] = oid
         else:
@@ -396,8 +399,9 @@ class StoreMachine(RuleBasedStateMachine):
                 assert self.read(InArena(offset, row.size)) == value.content
 
     @invariant()
-    def limit_holds(self) -> None:
+    def books_and_limit_hold(self) -> None:
         if hasattr(self, "core"):
+            self.core.validate()
             statistics = self.core.statistics()
             assert statistics.used <= statistics.peak <= statistics.capacity == self.capacity
 
@@ -462,17 +466,17 @@ def step(machine: StoreMachine, rng: random.Random) -> None:
     act()
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(10))
 def test_random_walk(seed: int) -> None:
     """The same machine on long walks that keep the store busy."""
     rng = random.Random(seed)
     machine = StoreMachine()
-    machine.start(rng.randint(4, 12), can_spill=seed % 8 != 7, marks=rng.choice(MARKS))
-    for _ in range(500):
+    machine.start(rng.randint(4, 12), can_spill=seed % 5 != 4, marks=rng.choice(MARKS))
+    for _ in range(400):
         step(machine, rng)
         machine.pinned_bytes_stay()
         machine.sealed_bytes_are_safe()
-        machine.limit_holds()
+        machine.books_and_limit_hold()
         machine.who_waits_is_known()
         machine.nobody_waits_for_ever()
     machine.teardown()

@@ -1,0 +1,542 @@
+"""Who is granted what next: one situation a test. All of them together: ``test_queue_stateful``."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+
+import pytest
+
+from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
+from millpond.scheduler.resources import pack_shape
+
+A, B, C = b"owner-A", b"owner-B", b"owner-C"
+CAPACITY = 100
+ONE, TWO = pack_shape({"CPU": 1}), pack_shape({"CPU": 2})
+GPU = pack_shape({"GPU": 1})
+MANY = 1000
+
+
+class Node:
+    """A queue, and owners who give leases back when they are asked to, and want new ones."""
+
+    def __init__(self, cpus: int = 2, gpus: int = 0) -> None:
+        self.queue = LeaseQueue({"CPU": cpus, "GPU": gpus}, CAPACITY)
+        self.orders: Iterator[int] = iter(range(MANY * MANY))
+        self.held: list[Grant] = []
+        #: owners (and shapes) with more tasks than will ever be done
+        self.greedy: list[tuple[bytes, bytes]] = []
+        self.recalls = 0
+
+    def task(
+        self,
+        key: Hashable,
+        owner: bytes = A,
+        shape: bytes = ONE,
+        kind: Kind = Kind.TASK,
+        output: int = 0,
+        **arguments: int,
+    ) -> None:
+        sizes = {name.encode(): size for name, size in arguments.items()}
+        request = Request(key, owner, shape, next(self.orders), kind, sizes, output)
+        self.queue.add(request)
+
+    def lease(self, owner: bytes, count: int = 1, shape: bytes = ONE) -> None:
+        self.queue.want_leases(owner, shape, count, next(self.orders))
+
+    def grant(self, limit: int = MANY) -> list[Grant]:
+        granted = self.queue.next_grants(limit)
+        self.held += granted
+        self.queue.validate()
+        return granted
+
+    def keys(self) -> list[Hashable]:
+        """Grant; return the names of tasks and the owners of leases."""
+        return [g.owner if g.kind is Kind.LEASE else g.key for g in self.grant()]
+
+    def end(self, grant: Grant) -> None:
+        self.held.remove(grant)
+        self.queue.release(grant.key)
+        self.queue.validate()
+
+    def end_of(self, key: Hashable) -> None:
+        self.end(next(g for g in self.held if g.key == key))
+
+    def holders(self) -> list[bytes]:
+        return sorted(g.owner for g in self.held if g.kind is Kind.LEASE)
+
+    def round(self) -> list[Hashable]:
+        """One round of the node's life: everybody wants more, grants, and recalls."""
+        for owner, shape in self.greedy:
+            self.lease(owner, MANY, shape)
+        granted = self.keys()
+        for grant in self.queue.recalls():
+            self.recalls += 1
+            assert grant.recalled
+            self.end(grant)
+        return granted
+
+    def rounds_until(self, key: Hashable, limit: int = 100) -> int:
+        for count in range(limit):
+            if key in self.round():
+                return count
+        raise AssertionError(f"{key!r} was not granted in {limit} rounds")
+
+
+# --- turns and order ---------------------------------------------------------------------------
+
+
+def test_owners_take_turns_whatever_the_length_of_their_queues() -> None:
+    node = Node(cpus=1)
+    for index in range(6):
+        node.task(f"a{index}", A)
+    for index in range(2):
+        node.task(f"b{index}", B)
+    node.task("c0", C)
+    order: list[Hashable] = []
+    while granted := node.keys():
+        order += granted
+        node.end(node.held[0])
+    assert order == ["a0", "b0", "c0", "a1", "b1", "a2", "a3", "a4", "a5"]
+
+
+def test_a_limit_does_not_cost_anybody_a_turn() -> None:
+    node = Node(cpus=8)
+    for index in range(3):
+        node.task(f"a{index}", A)
+        node.task(f"b{index}", B)
+    assert [g.key for _ in range(3) for g in node.grant(limit=2)] == [
+        *("a0", "b0"),
+        *("a1", "b1"),
+        *("a2", "b2"),
+    ]
+    assert node.grant(limit=0) == []
+
+
+def test_an_owner_is_served_in_the_order_of_its_submissions() -> None:
+    node = Node(cpus=1)
+    queue = node.queue
+    for order in (5, 3, 9, 3):
+        queue.add(Request((order, object()), A, ONE, order))
+    queue.want_leases(A, ONE, 1, order=4)
+    orders = []
+    while granted := node.grant():
+        (grant,) = granted
+        orders.append(grant.request.order if grant.request else 4)
+        node.end(grant)
+    assert orders == [3, 3, 4, 5, 9]
+
+
+def test_a_small_task_goes_before_a_large_one_that_does_not_fit() -> None:
+    node = Node(cpus=2)
+    node.task("first")
+    node.task("large", shape=TWO)
+    node.task("small")
+    assert node.keys() == ["first", "small"]
+
+
+def test_leases_are_granted_until_none_is_wanted() -> None:
+    node = Node(cpus=4)
+    node.lease(A, count=3)
+    assert node.keys() == [A, A, A]
+    assert len({g.key for g in node.held}) == 3
+    node.lease(A, count=5)
+    assert node.keys() == [A]
+    node.lease(A, count=0)
+    node.end(node.held[0])
+    assert node.keys() == []
+
+
+# --- lives of requests and grants ----------------------------------------------------------------
+
+
+def test_a_withdrawn_request_is_not_granted() -> None:
+    node = Node(cpus=1)
+    node.task("running")
+    node.task("waits")
+    node.task("other")
+    assert node.keys() == ["running"]
+    assert node.queue.withdraw("waits")
+    assert not node.queue.withdraw("waits"), "it is not waiting any more"
+    assert not node.queue.withdraw("running")
+    assert not node.queue.withdraw("unknown")
+    node.end_of("running")
+    assert node.keys() == ["other"]
+
+
+def test_a_retried_task_keeps_its_key_and_its_place() -> None:
+    node = Node(cpus=1)
+    node.queue.add(Request("retried", A, ONE, 0))
+    node.queue.add(Request("later", A, ONE, 1))
+    assert node.keys() == ["retried"]
+    node.end_of("retried")
+    node.queue.add(Request("retried", A, ONE, 0))
+    assert node.keys() == ["retried"]
+
+
+def test_a_dead_owner_waits_for_nothing_and_what_it_holds_is_named() -> None:
+    node = Node(cpus=2)
+    node.task("a0", A)
+    node.task("b0", B)
+    node.task("a1", A)
+    node.task("a2", A)
+    node.lease(A, count=3)
+    assert node.keys() == ["a0", "b0"]
+    node.queue.withdraw("a2")
+    assert [g.key for g in node.queue.drop_owner(A)] == ["a0"]
+    assert node.queue.drop_owner(C) == []
+    node.queue.validate()
+    node.end_of("a0")
+    assert node.keys() == []
+    node.end_of("b0")
+    assert node.queue.grants == {}
+
+
+def test_nothing_is_remembered_of_a_dead_owner_s_withdrawn_requests() -> None:
+    node = Node(cpus=1)
+    node.task("b0", B)
+    assert node.keys() == ["b0"]
+    node.task("again", A)
+    node.queue.withdraw("again")
+    node.queue.drop_owner(A)
+    node.end_of("b0")
+    node.task("again", A)
+    assert node.keys() == ["again"]
+
+
+def test_releasing_twice_gives_back_once() -> None:
+    node = Node(cpus=1)
+    node.task("a0")
+    node.keys()
+    node.queue.release("a0")
+    node.queue.release("a0")
+    node.queue.release("never heard of")
+    node.queue.validate()
+
+
+def test_a_lent_slot_serves_others_and_is_taken_back_at_once() -> None:
+    node = Node(cpus=1)
+    node.task("parent", shape=ONE, x=80)
+    node.task("child", B, x=80, y=20)
+    assert node.keys() == ["parent"]
+    node.queue.lend("parent")
+    node.queue.lend("parent")
+    assert node.keys() == ["child"]
+    node.queue.take_back("parent")
+    node.queue.take_back("parent")
+    node.queue.validate()
+    assert node.queue.pool.available["CPU"] == -1, "more is used for a moment"
+    assert node.queue.admission.promised == 100
+    node.task("next", C)
+    assert node.keys() == []
+    node.end_of("child")
+    assert node.keys() == []
+    node.end_of("parent")
+    assert node.keys() == ["next"]
+
+
+def test_a_lent_slot_can_be_released() -> None:
+    node = Node(cpus=1)
+    node.task("parent", x=80)
+    node.keys()
+    node.queue.lend("parent")
+    node.end_of("parent")
+    assert node.queue.pool.available["CPU"] == 1
+    assert node.queue.admission.promised == 0
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def test_tasks_whose_arguments_do_not_fit_together_run_one_after_the_other() -> None:
+    node = Node(cpus=2)
+    node.task("one", x=60)
+    node.task("two", y=60)
+    node.task("plain")
+    assert node.keys() == ["one", "plain"]
+    node.end_of("plain")
+    assert node.keys() == []
+    node.end_of("one")
+    assert node.keys() == ["two"]
+
+
+def test_tasks_that_share_their_arguments_run_together() -> None:
+    node = Node(cpus=3)
+    for key in ("one", "two", "three"):
+        node.task(key, x=90, output=3)
+    assert node.keys() == ["one", "two", "three"]
+
+
+def test_expected_outputs_count() -> None:
+    node = Node(cpus=2)
+    node.task("one", x=10, output=50)
+    node.task("two", y=10, output=50)
+    assert node.keys() == ["one"]
+
+
+def test_a_task_larger_than_the_store_runs_alone() -> None:
+    node = Node(cpus=2)
+    node.task("small", x=1)
+    node.task("huge", y=500)
+    assert node.keys() == ["small"]
+    node.end_of("small")
+    assert node.keys() == ["huge"]
+    node.task("after", z=1)
+    node.task("plain")
+    assert node.keys() == ["plain"]
+
+
+@pytest.mark.parametrize("large_owner", [A, B])
+def test_a_task_with_large_arguments_is_not_starved_by_small_ones(large_owner: bytes) -> None:
+    node = Node(cpus=4)
+    for index in range(4):
+        node.task(f"small{index}", B, x=index, y=30)
+    node.keys()
+    node.task("large", large_owner, z=90)
+    for index in range(4, 40):
+        node.task(f"small{index}", B, y=30, v=index)
+        node.keys()
+        if "large" in node.queue.grants:
+            break
+        node.end(node.held[0])
+        if large_owner is B:
+            assert len(node.held) < 4, "nobody with arguments overtakes it"
+    assert "large" in node.queue.grants
+
+
+def test_those_without_arguments_do_not_wait_for_memory() -> None:
+    node = Node(cpus=4)
+    node.task("one", x=60)
+    node.task("two", y=60)
+    assert node.keys() == ["one"]
+    node.task("plain", B)
+    node.task("actor", C, kind=Kind.ACTOR)
+    node.lease(C)
+    assert node.keys() == ["plain", "actor", C]
+
+
+def test_the_turn_for_memory_ends_with_who_waited() -> None:
+    for end in ("withdraw", "drop"):
+        node = Node(cpus=4)
+        node.task("one", B, x=60)
+        node.keys()
+        node.task("two", A, y=60)
+        node.task("three", B, z=10)
+        assert node.keys() == []
+        if end == "withdraw":
+            node.queue.withdraw("two")
+        else:
+            node.queue.drop_owner(A)
+        assert node.keys() == ["three"]
+
+
+def test_an_actor_that_takes_the_cpus_does_not_block_all_tasks_with_arguments() -> None:
+    node = Node(cpus=2)
+    node.task("one", B, x=60)
+    node.queue.lend("nothing")
+    node.keys()
+    node.queue.lend("one")  # its resources are free, then in use again
+    node.task("plain", B)
+    node.keys()
+    node.queue.take_back("one")
+    node.end_of("plain")
+    node.task("wide", A, shape=TWO, y=60)
+    node.queue.lend("one")
+    node.task("other", B, x=60)
+    assert node.keys() == ["wide"]
+    node.end_of("wide")
+    node.queue.take_back("one")
+    # From here on "wide" waits for memory, and then an actor takes one of its two CPUs for ever.
+    node.end_of("one")
+    node.keys()
+    node.task("again", A, shape=TWO, y=60)
+    node.task("actor", C, kind=Kind.ACTOR)
+    assert node.keys() == ["actor"]
+    node.end_of("other")
+    node.task("small", B, z=10)
+    assert node.keys() == ["small"], "'again' can never run beside the actor"
+
+
+# --- leases are recalled, but only where that helps ------------------------------------------------
+
+
+def test_no_lease_is_recalled_while_nobody_waits() -> None:
+    node = Node(cpus=3)
+    node.lease(A, count=2)
+    node.keys()
+    assert node.queue.recalls() == []
+    node.lease(B)
+    node.keys()
+    assert node.queue.recalls() == []
+
+
+def test_an_owner_with_many_leases_gives_one_to_an_owner_with_none() -> None:
+    node = Node(cpus=2)
+    node.lease(A, count=5)
+    node.keys()
+    assert node.queue.recalls() == [], "it waits only for itself"
+    node.lease(B)
+    (recalled,) = node.queue.recalls()
+    assert (recalled.owner, recalled.kind) == (A, Kind.LEASE)
+    assert node.queue.recalls() == [], "one at a time for each who waits"
+    node.end(recalled)
+    assert node.keys() == [B]
+
+
+def test_a_lease_is_recalled_for_a_task_even_of_the_same_owner() -> None:
+    for owner in (A, B):
+        node = Node(cpus=1)
+        node.lease(A)
+        node.keys()
+        node.task("task", owner)
+        node.lease(A)
+        (recalled,) = node.queue.recalls()
+        node.end(recalled)
+        assert node.keys() == ["task"]
+
+
+def test_only_a_lease_with_what_is_lacking_is_recalled() -> None:
+    node = Node(cpus=2, gpus=1)
+    node.lease(A, count=2)
+    node.task("actor", C, GPU, kind=Kind.ACTOR)
+    node.keys()
+    node.task("gpu task", B, GPU)
+    assert node.queue.recalls() == []
+    node.lease(C, shape=pack_shape({"CPU": 1, "GPU": 1}))
+    node.end_of("actor")
+    assert node.keys() == ["gpu task"]
+
+
+def test_no_lease_is_recalled_for_a_task_that_waits_for_memory() -> None:
+    node = Node(cpus=2)
+    node.task("running", A, x=60)
+    node.lease(B)
+    node.keys()
+    node.task("next", A, y=60)
+    node.lease(B)
+    assert node.keys() == []
+    assert node.queue.recalls() == []
+
+
+def test_no_lease_is_recalled_for_what_an_actor_keeps_for_ever() -> None:
+    node = Node(cpus=2)
+    node.task("actor", C, kind=Kind.ACTOR)
+    node.lease(A)
+    node.keys()
+    node.task("wide", B, TWO)
+    node.lease(A)
+    assert node.keys() == []
+    assert node.queue.recalls() == []
+
+
+def test_a_recalled_lease_that_was_lent_is_not_waited_for() -> None:
+    node = Node(cpus=2)
+    node.lease(A, count=2)
+    node.keys()
+    node.lease(B)
+    (lent,) = node.queue.recalls()
+    node.queue.lend(lent.key)
+    assert node.keys() == [B]
+    node.lease(A, count=0)
+    node.lease(C)
+    assert node.keys() == []
+    (recalled,) = node.queue.recalls()
+    assert recalled is not lent
+
+
+# --- nobody starves beside owners whose work never ends ---------------------------------------------
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 3, 7])
+def test_greedy_owners_share(cpus: int) -> None:
+    node = Node(cpus)
+    node.greedy = [(A, ONE)]
+    node.round()
+    assert node.holders() == [A] * cpus
+    node.greedy.append((B, ONE))
+    node.greedy.append((C, ONE))
+    counts: dict[bytes, int] = {}
+    for _ in range(60):
+        node.round()
+        for owner in node.holders():
+            counts[owner] = counts.get(owner, 0) + 1
+    assert min(counts.values()) > 0.6 * max(counts.values()), counts
+
+
+def test_fair_shares_are_left_alone() -> None:
+    node = Node(cpus=3)
+    node.greedy = [(A, ONE), (B, ONE)]
+    for _ in range(10):
+        node.round()
+    node.recalls = 0
+    for _ in range(10):
+        node.round()
+    assert node.recalls == 0, "two leases against one: as fair as three can be"
+
+
+@pytest.mark.parametrize("owner", [A, B])
+@pytest.mark.parametrize("kind", ["lease", "task", "actor", "stored arguments"])
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_every_request_gets_its_turn(owner: bytes, kind: str, width: int) -> None:
+    node = Node(cpus=4)
+    node.greedy = [(A, ONE)]
+    node.round()
+    shape = pack_shape({"CPU": width})
+    key: Hashable = "victim"
+    match kind:
+        case "lease" if owner is A and width == 1:
+            pytest.skip("the same as the greedy one's own")
+        case "lease":
+            node.lease(owner, 1, shape)
+            for _ in range(100):
+                node.round()
+                if any(g.owner == owner and g.shape == shape for g in node.held):
+                    return
+            raise AssertionError("the lease was not granted")
+        case "task":
+            node.task(key, owner, shape)
+        case "actor":
+            node.task(key, owner, shape, kind=Kind.ACTOR)
+        case _:
+            node.task(key, owner, shape, big=90)
+    node.rounds_until(key)
+
+
+@pytest.mark.parametrize("stored", [0, 5])
+def test_a_wide_task_gets_its_turn_among_ever_more_narrow_tasks(stored: int) -> None:
+    node = Node(cpus=4)
+    for index in range(8):
+        node.task(f"narrow{index}", B, shared=stored)
+    node.keys()
+    node.task("wide", A, pack_shape({"CPU": 4}), other=90)
+    for index in range(8, 100):
+        node.task(f"narrow{index}", B, **({"shared": stored} if stored else {}))
+        node.task(f"c{index}", C)
+        if "wide" in node.keys():
+            assert index < 60
+            return
+        node.end(node.held[0])
+    raise AssertionError("the wide task was starved")
+
+
+def test_waiting_for_cpus_and_waiting_for_memory_do_not_block_each_other() -> None:
+    """One waits for all CPUs, another one for memory: each is in the other one's way."""
+    node = Node(cpus=2)
+    node.task("running", C, big=60)
+    node.task("plain", C)
+    node.keys()
+    node.task("memory", A, ONE, other=60)
+    node.task("cpus", B, TWO, more=60)
+    for index in range(50):
+        node.task(f"c{index}", C)
+        node.task(f"d{index}", C, small=1)
+        node.keys()
+        if {"memory", "cpus"} <= seen(node):
+            return
+        node.end(node.held[0])
+    raise AssertionError("one of them was starved")
+
+
+def seen(node: Node, _seen: dict[int, set[Hashable]] = {}) -> set[Hashable]:  # noqa: B006
+    known = _seen.setdefault(id(node), set())
+    known |= set(node.queue.grants)
+    return known
