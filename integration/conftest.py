@@ -32,7 +32,7 @@ def _fds() -> set[str]:
     found = set()
     for fd in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            target = os.readlink(fd)
+            target = str(fd.readlink())
             if "memfd:millpond" in target or "millpond-" in target:
                 found.add(target)
     return found

@@ -30,9 +30,12 @@ class Counter:
         return len(self.kept)
 
     def total(self) -> int:
-        return sum(int(np.sum(millpond.get(v[0] if isinstance(v, list) else v)))
-                   if isinstance(v, (list, millpond.ObjectRef)) else int(np.sum(v))
-                   for v in self.kept)
+        return sum(
+            int(np.sum(millpond.get(v[0] if isinstance(v, list) else v)))
+            if isinstance(v, (list, millpond.ObjectRef))
+            else int(np.sum(v))
+            for v in self.kept
+        )
 
     def drop(self) -> None:
         self.kept.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import threading
@@ -336,14 +337,14 @@ def test_custom_resources_bound_concurrency(start: Callable[..., millpond.Contex
         return begun, time.monotonic()
 
     spans = sorted(millpond.get([interval.remote() for _ in range(6)]))
-    assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
 
 
 def test_bad_requests(engine: millpond.Context) -> None:
     for bad in (-1, float("nan"), float("inf"), "two"):
         with pytest.raises(ValueError, match="CPU"):
             add.options(num_cpus=bad)
-    with pytest.raises(millpond.errors.ResourceError, match="3 of resource 'CPU'.*has 2"):
+    with pytest.raises(millpond.errors.ResourceError, match=r"3 of resource 'CPU'.*has 2"):
         add.options(num_cpus=3).remote(1, 1)
     with pytest.raises(millpond.errors.ResourceError, match="gpu"):
         add.options(resources={"gpu": 1}).remote(1, 1)

@@ -64,10 +64,8 @@ class LeaseQueue:
         self._shapes: dict[bytes, dict[str, int]] = {}
         #: the request that waits for memory
         self._memory_turn: Request | None = None
-        #: the owner and shape that wait for more resources than are free
-        self._resource_turn: tuple[bytes, bytes] | None = None
-        #: grants that went past it
-        self._overtaken = 0
+        #: who waits (owner, shape) for more resources than are free -> grants that overtook it
+        self._overtaken: dict[tuple[bytes, bytes], int] = {}
 
     # --- events ------------------------------------------------------------------------------
 
@@ -131,6 +129,8 @@ class LeaseQueue:
             self._turns.remove(owner)
             for heap in dead.requests.values():
                 self._withdrawn.difference_update(request.key for _, _, request in heap)
+        for waiting in [waiting for waiting in self._overtaken if waiting[0] == owner]:
+            del self._overtaken[waiting]
         return [grant for grant in self.grants.values() if grant.owner == owner]
 
     # --- decisions -----------------------------------------------------------------------------
@@ -175,9 +175,9 @@ class LeaseQueue:
                 best = (request.order, shape, request)
         if best is None:
             return None
-        _, shape, request = best
+        _, shape, chosen = best
         self._count_overtaking(owner_id, shape)
-        return self._grant_lease(owner_id, shape) if request is None else self._grant(request)
+        return self._grant_lease(owner_id, shape) if chosen is None else self._grant(chosen)
 
     def _heads(self, owner: _Owner) -> Iterator[tuple[bytes, Request]]:
         for shape, heap in list(owner.requests.items()):
@@ -216,25 +216,25 @@ class LeaseQueue:
             if turn is None or turn == (owner_id, shape):
                 return True
             return self.pool.short_of(self._shape(turn[1])).isdisjoint(self._shape(shape))
-        if self._resource_turn is None and self._attainable(shape):
-            self._resource_turn = owner_id, shape
-            self._overtaken = 0
+        if self._attainable(shape):
+            self._overtaken.setdefault((owner_id, shape), 0)
         return False
 
     def _count_overtaking(self, owner_id: bytes, shape: bytes) -> None:
-        turn = self._resource_turn
-        if turn == (owner_id, shape):
-            self._resource_turn = None
-        elif turn is not None and not self._shape(turn[1]).keys().isdisjoint(self._shape(shape)):
-            self._overtaken += 1
+        self._overtaken.pop((owner_id, shape), None)
+        taken = self._shape(shape).keys()
+        for waiting in self._overtaken:
+            if not taken.isdisjoint(self._shape(waiting[1])):
+                self._overtaken[waiting] += 1
 
     def _turn_to_keep_for(self) -> tuple[bytes, bytes] | None:
-        turn = self._resource_turn
-        if turn is None or self._overtaken < PATIENCE:
-            return None
-        if not self._still_waits(*turn):
-            turn = self._resource_turn = None
-        return turn
+        """Return who was overtaken too often, the first to have begun to wait."""
+        for waiting, count in list(self._overtaken.items()):
+            if count >= PATIENCE:
+                if self._still_waits(*waiting):
+                    return waiting
+                del self._overtaken[waiting]
+        return None
 
     def _still_waits(self, owner_id: bytes, shape: bytes) -> bool:
         """Whether an owner waits for nothing but the resources of a shape."""

@@ -15,6 +15,8 @@ __all__ = ["UNIT", "ResourcePool", "amount", "pack_shape", "quantity", "unpack_s
 
 #: how many counted units make one CPU, one byte of memory, ...
 UNIT = 10_000
+#: amounts are 64-bit integers on the wire
+_LARGEST = 2**63 // UNIT // 2
 
 Shape = dict[str, int]
 
@@ -30,9 +32,16 @@ def amount(name: str, value: object) -> int:
         ValueError: it is not a finite number >= 0.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"the amount of resource {name!r} must be a number, it is {value!r}")
+        text = f"the amount of resource {name!r} must be a number, it is {value!r}"
+        raise ValueError(text)  # noqa: TRY004 - one type for every bad amount
     if not math.isfinite(value) or value < 0:
-        raise ValueError(f"the amount of resource {name!r} must be finite and >= 0, it is {value!r}")
+        raise ValueError(
+            f"the amount of resource {name!r} must be finite and >= 0, it is {value!r}"
+        )
+    if value > _LARGEST:
+        raise ValueError(
+            f"the amount of resource {name!r} must be at most {_LARGEST:g}, it is {value!r}"
+        )
     return round(value * UNIT)
 
 

@@ -1,0 +1,1 @@
+"""The public interface: sessions, remote functions and actors, get, put, wait."""

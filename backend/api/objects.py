@@ -40,6 +40,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
         TypeError: something in ``refs`` is not a ref.
         Exception: the exception of a task that failed, with the worker's traceback as cause.
     """
+    _check_timeout(timeout)
     if type(refs) is ObjectRef:
         return connected_runtime().access.get([refs], timeout)[0]
     _check_refs(refs, "get")
@@ -76,6 +77,7 @@ def wait(
         TypeError: something in ``refs`` is not a ref.
         ValueError: a ref is given twice, or ``num_returns`` is not between 1 and their number.
     """
+    _check_timeout(timeout)
     _check_refs(refs, "wait")
     if len(set(refs)) != len(refs):
         raise ValueError("millpond.wait was given the same ref more than once")
@@ -111,6 +113,15 @@ def _ready(refs: Sequence[ObjectRef[Any]], limit: int) -> list[int]:
             if len(found) == limit:
                 break
     return found
+
+
+def _check_timeout(timeout: object) -> None:
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be seconds or None, it is {timeout!r}")
+    if not timeout >= 0:
+        raise ValueError(f"timeout must be seconds >= 0 or None, it is {timeout!r}")
 
 
 def _check_refs(refs: Any, function: str) -> None:

@@ -51,14 +51,17 @@ def _counted(options: _Resources, default_cpus: float) -> dict[str, int]:
 
 
 def _check_common(options: _Resources) -> None:
-    if not isinstance(options.resources, Mapping):
+    given: Any = options
+    if not isinstance(given.resources, Mapping):
         raise ResourceError(f"resources must be a mapping, it is {options.resources!r}")
-    for name in options.resources:
+    for name in given.resources:
         if not isinstance(name, str) or name in ("CPU", "memory"):
             raise ResourceError(
                 f"{name!r} is no name of a custom resource (CPUs and memory have options of "
                 "their own: num_cpus, memory)"
             )
+    if given.name is not None and not isinstance(given.name, str):
+        raise TypeError(f"name must be a string, it is {options.name!r}")
     _counted(options, 1)
 
 
@@ -89,9 +92,9 @@ class TaskOptions(_Resources):
         _check_common(self)
         _check_count("num_returns", self.num_returns, 0)
         _check_count("max_retries", self.max_retries, -1)
-        types = self.retry_exceptions
+        types: Any = self.retry_exceptions
         if not isinstance(types, bool):
-            types = tuple(types)
+            types = tuple(types) if isinstance(types, (list, tuple)) else (types,)
             if not all(isinstance(t, type) and issubclass(t, Exception) for t in types):
                 raise TypeError(
                     f"retry_exceptions must be a bool or exception types, it is {types!r}"

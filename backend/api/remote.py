@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 from ..owner.access import INLINE_LIMIT
 from ..owner.functions import describe_callable
@@ -18,14 +18,6 @@ from .options import ActorOptions, TaskOptions, changed
 from .session import connected_runtime
 
 __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "RemoteFunction", "remote"]
-
-
-@overload
-def remote(target: type) -> ActorClass: ...
-@overload
-def remote(target: Callable[..., Any]) -> RemoteFunction: ...
-@overload
-def remote(target: None = None, **options: Any) -> Callable[[Any], Any]: ...
 
 
 def remote(target: Any = None, **options: Any) -> Any:
@@ -63,6 +55,7 @@ class RemoteFunction:
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: a call must say whether it is a task."""
         raise TypeError(
             f"{self._name} is a remote function: call {self._name}.remote(...) to run it as a "
             f"task, or {self._name}.local(...) to run it here"
@@ -144,6 +137,7 @@ class ActorClass:
         functools.update_wrapper(self, cls, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: instances live in processes of their own."""
         raise TypeError(f"{self._name} is an actor class: use {self._name}.remote(...)")
 
     def options(self, **changes: Any) -> ActorClass:
@@ -166,7 +160,8 @@ class ActorClass:
         )
         attach_arguments(runtime, task, args, kwargs)
         methods = [
-            name for name, _ in inspect.getmembers(self._class, callable)
+            name
+            for name, _ in inspect.getmembers(self._class, callable)
             if not name.startswith("__") or name == "__call__"
         ]
         return ActorHandle(runtime.actor_calls.create(task), self._name, methods)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, Self
 
 from millpond.objectstore.mapping import ArenaMapping
 from millpond.scheduler.resources import quantity
@@ -30,7 +30,15 @@ from ..wire.ids import new_process_id
 from .log_printer import LogPrinter
 from .settings import Settings
 
-__all__ = ["Context", "connected_runtime", "context", "init", "is_initialized", "is_worker", "shutdown"]
+__all__ = [
+    "Context",
+    "connected_runtime",
+    "context",
+    "init",
+    "is_initialized",
+    "is_worker",
+    "shutdown",
+]
 
 #: seconds after which a node that does not end by itself is killed
 _PATIENCE = 5.0
@@ -53,7 +61,7 @@ class Context:
         self.num_cpus = self.resources["CPU"]
         self.object_store_memory = object_store_memory
 
-    def __enter__(self) -> Context:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -294,4 +302,3 @@ def connected_runtime() -> Runtime:
     if running.closed:
         raise NotInitializedError("millpond is being shut down")
     return running
-

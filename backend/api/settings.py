@@ -67,12 +67,14 @@ class Settings:
         memory = machine_memory()
         if object_store_memory is None:
             object_store_memory = int(memory * _STORE_SHARE)
+        if resources is not None and not isinstance(resources, Mapping):
+            raise ConfigurationError(f"resources must be a mapping, it is {resources!r}")
         settings = cls(
             len(os.sched_getaffinity(0)) if num_cpus is None else num_cpus,
             dict(resources or {}),
             object_store_memory,
-            spill if spill is None or spill is False else os.fspath(spill),
-            DEFAULT_PRELOAD if preload is None else tuple(preload),
+            _checked_spill(spill),
+            _checked_preload(preload),
             log_to_driver,
         )
         settings._check(memory)
@@ -94,11 +96,13 @@ class Settings:
             raise ConfigurationError(f"num_cpus must be more than 0, it is {self.num_cpus!r}")
         if self.spill is not None and self.spill is not False and "://" in self.spill:
             raise ConfigurationError(f"spill must be a local directory, it is {self.spill!r}")
-        if not all(isinstance(name, str) for name in self.preload):
-            raise ConfigurationError(f"preload must be names of modules, it is {self.preload!r}")
 
     def counted_resources(self) -> dict[str, int]:
         """Return everything a task can ask for, in counted units."""
+        if not all(isinstance(name, str) for name in self.resources):
+            raise ConfigurationError(
+                f"names of resources are strings, not {list(self.resources)!r}"
+            )
         if "CPU" in self.resources or "memory" in self.resources:
             raise ConfigurationError("CPU and memory are no custom resources: use num_cpus")
         wanted = {"CPU": self.num_cpus, "memory": machine_memory(), **self.resources}
@@ -111,3 +115,25 @@ class Settings:
     def max_workers(self) -> int:
         """The most worker processes that may exist at once."""
         return _MAX_WORKERS
+
+
+def _checked_spill(spill: object) -> str | Literal[False] | None:
+    if spill is None or spill is False:
+        return spill
+    path = spill if isinstance(spill, str) else None
+    if isinstance(spill, os.PathLike):
+        path = os.fspath(spill)
+    if not isinstance(path, str):
+        raise ConfigurationError(f"spill must be a directory, False, or None, it is {spill!r}")
+    return path
+
+
+def _checked_preload(preload: object) -> tuple[str, ...]:
+    if preload is None:
+        return DEFAULT_PRELOAD
+    if not isinstance(preload, Iterable) or isinstance(preload, (str, bytes)):
+        raise ConfigurationError(f"preload must be a list of module names, it is {preload!r}")
+    names = tuple(preload)
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"preload must be a list of module names, it is {preload!r}")
+    return names

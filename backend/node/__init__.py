@@ -1,0 +1,1 @@
+"""The node process: object store, lease queue, workers, joined by one event loop."""

@@ -61,7 +61,9 @@ def main() -> None:
     _adopt_orphans()
     socket.send_fds(driver, [bytes(encode_frame(m.Started()))], [arena.fd])
     try:
-        asyncio.run(_serve(settings, driver, arena, storage, control, zygote_pid))
+        asyncio.run(
+            _serve(settings, driver, arena, storage, control=control, zygote_pid=zygote_pid)
+        )
     finally:
         if storage is not None:
             storage.close()
@@ -109,6 +111,7 @@ async def _serve(
     driver: socket.socket,
     arena: Arena,
     storage: SpillDirectory | None,
+    *,
     control: socket.socket,
     zygote_pid: int,
 ) -> None:

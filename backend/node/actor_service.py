@@ -55,6 +55,7 @@ class ActorService:
         self._actors: dict[bytes, _Actor] = {}
 
     def create(self, owner: bytes, message: m.CreateActor) -> None:
+        """A process wants an actor."""
         actor_id = message.task.task_id
         actor = self._find(actor_id)
         actor.task = message.task

@@ -90,7 +90,7 @@ class ObjectService:
         ]
         self._retry: asyncio.TimerHandle | None = None
 
-    # --- requests ------------------------------------------------------------------------------
+    # --- requests ---
 
     def create(
         self,
@@ -162,7 +162,7 @@ class ObjectService:
         if self._storage is not None:
             self._storage.close()
 
-    # --- commands ------------------------------------------------------------------------------
+    # --- commands ---
 
     def _token(self, batch: _Batch, index: int) -> int:
         token = next(self._tokens)

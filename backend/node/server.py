@@ -39,10 +39,12 @@ class Peer(asyncio.Protocol):
         self.worker: Worker | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A process connected."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Serve the messages that are complete."""
         try:
             messages = self._decoder.feed(data)
         except ProtocolError as error:
@@ -53,7 +55,12 @@ class Peer(asyncio.Protocol):
             self._server.handle(self, message)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The process is gone."""
         self._server.disconnected(self)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._transport.close()
 
     def send(self, message: msgspec.Struct) -> None:
         """Send one message; nothing happens when the connection is closed."""
@@ -93,8 +100,8 @@ class NodeServer:
             m.SubmitTask: lambda p, msg: self.tasks.submit(p.process_id, msg),
             m.CancelTask: lambda _, msg: self.tasks.cancel(msg),
             m.TaskFinished: self._task_finished,
-            m.Blocked: lambda p, _: p.worker and self.tasks.blocked(p.worker),
-            m.Unblocked: lambda p, _: p.worker and self.tasks.unblocked(p.worker),
+            m.Blocked: lambda p, _: self.tasks.blocked(p.worker),
+            m.Unblocked: lambda p, _: self.tasks.unblocked(p.worker),
             m.CreateActor: lambda p, msg: self.actors.create(p.process_id, msg),
             m.LocateActor: lambda p, msg: self.actors.locate(p.process_id, msg.actor_id),
             m.KillActor: lambda _, msg: self.actors.kill(msg.actor_id, graceful=msg.graceful),
@@ -116,7 +123,7 @@ class NodeServer:
             return
         try:
             handler(peer, message)
-        except Exception:
+        except Exception:  # noqa: BLE001 - one bad message must not end the session
             _log.exception("handling a %s message failed", type(message).__name__)
 
     def disconnected(self, peer: Peer) -> None:
@@ -150,7 +157,7 @@ class NodeServer:
         else:
             self.tasks.worker_died(worker, reason)
 
-    # --- messages ----------------------------------------------------------------------------------
+    # --- messages ---
 
     def _hello(self, peer: Peer, message: m.Hello) -> None:
         if message.protocol != m.PROTOCOL:
@@ -160,14 +167,14 @@ class NodeServer:
                 message.protocol,
                 m.PROTOCOL,
             )
-            peer._transport.close()
+            peer.close()
             return
         peer.process_id = message.process_id
         self._peers[message.process_id] = peer
         if message.role == "worker":
             peer.worker = self.pool.registered(message.process_id, peer)
             if peer.worker is None:
-                peer._transport.close()
+                peer.close()
 
     def _create_objects(self, peer: Peer, message: m.CreateObjects) -> None:
         self.objects.create(
@@ -202,13 +209,13 @@ class NodeServer:
         pids = [os.getpid(), *self.pool.pids()]
         peer.send(m.NodeStatistics(message.request, store, pids, len(self.pool.workers)))
 
-    # --- the end -----------------------------------------------------------------------------------
+    # --- the end ---
 
     def _shut_down(self) -> None:
         if self._shutting_down:
             return
         self._shutting_down = True
-        self._loop.create_task(self._finish())  # noqa: RUF006 - the loop runs until it is done
+        self._loop.create_task(self._finish())
 
     async def _finish(self) -> None:
         """Let the workers flush, end them, send their last words, say goodbye."""

@@ -55,13 +55,15 @@ class TaskService:
         self._outputs: dict[bytes, float] = {}
         self._pumping = False
 
-    # --- from owners -----------------------------------------------------------------------------
+    # --- from owners ---
 
     def request_leases(self, owner: bytes, message: m.RequestLeases) -> None:
+        """An owner waits for workers, or no longer does."""
         self.queue.want_leases(owner, message.shape, message.count, message.order)
         self.pump()
 
     def return_lease(self, message: m.ReturnLease) -> None:
+        """An owner is done with a worker."""
         worker = self._worker_of(message.lease_id)
         self.queue.release(message.lease_id)
         if worker is not None:
@@ -69,6 +71,7 @@ class TaskService:
         self.pump()
 
     def submit(self, owner: bytes, message: m.SubmitTask) -> None:
+        """Queue a task with stored arguments."""
         task = message.task
         stored = {
             argument.object_id: argument.value.size
@@ -79,13 +82,12 @@ class TaskService:
         output = sum(stored.values()) if expected is None else int(expected)
         self._tasks[task.task_id] = _NodeTask(message, owner)
         self.queue.add(
-            Request(
-                task.task_id, owner, message.shape, message.order, Kind.TASK, stored, output
-            )
+            Request(task.task_id, owner, message.shape, message.order, Kind.TASK, stored, output)
         )
         self.pump()
 
     def cancel(self, message: m.CancelTask) -> None:
+        """Drop a task that waits, interrupt or kill one that runs."""
         node_task = self._tasks.get(message.task_id)
         if node_task is None:
             return
@@ -98,7 +100,7 @@ class TaskService:
             else:
                 node_task.worker.connection.send(message)
 
-    # --- from workers ----------------------------------------------------------------------------
+    # --- from workers ---
 
     def finished(self, worker: Worker, message: m.TaskFinished) -> None:
         """A worker ended a task that the node had given it."""
@@ -109,11 +111,17 @@ class TaskService:
         self.pool.release(worker)
         self.pump()
 
-    def blocked(self, worker: Worker) -> None:
+    def blocked(self, worker: Worker | None) -> None:
+        """A worker's task waits for other tasks."""
+        if worker is None:
+            return
         self.queue.lend(worker.grant_key)
         self.pump()
 
-    def unblocked(self, worker: Worker) -> None:
+    def unblocked(self, worker: Worker | None) -> None:
+        """It goes on."""
+        if worker is None:
+            return
         self.queue.take_back(worker.grant_key)
 
     def worker_died(self, worker: Worker, reason: str) -> None:
@@ -149,7 +157,7 @@ class TaskService:
             if worker.zygote.retired and grant is not None and grant.kind is Kind.LEASE:
                 self._recall(grant)
 
-    # --- grants ----------------------------------------------------------------------------------
+    # --- grants ---
 
     def pump(self) -> None:
         """Grant what can be granted now, and recall what others should have."""
@@ -222,7 +230,7 @@ class TaskService:
             argument.location = locations.get(argument.object_id)
         worker.connection.send(m.RunTasks([node_task.task]))
 
-    # --- small things ----------------------------------------------------------------------------
+    # --- small things ---
 
     def _lost(
         self, node_task: _NodeTask, reason: str, *, cancelled: bool, lost_object: bytes = b""

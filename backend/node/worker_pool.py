@@ -109,7 +109,7 @@ class WorkerPool:
         self._modules_wanted = False
         self.closing = False
 
-    # --- workers for grants --------------------------------------------------------------------
+    # --- workers for grants ---
 
     def room(self) -> int:
         """Return how many more grants could get a worker."""
@@ -183,7 +183,7 @@ class WorkerPool:
         if worker.pid:
             self._tell(worker.zygote, Kill(worker.pid))
 
-    # --- processes -----------------------------------------------------------------------------
+    # --- processes ---
 
     def _fork(self) -> None:
         worker = Worker(bytes(new_process_id()), self._zygote)
@@ -241,7 +241,7 @@ class WorkerPool:
             self._trim()
             self._on_idle()
 
-    # --- zygotes -------------------------------------------------------------------------------
+    # --- zygotes ---
 
     def preload(self, modules: list[str]) -> None:
         """Have workers forked from now on import ``modules`` beforehand."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import msgspec
 
-__all__ = ["Exited", "Fork", "Forked", "ForkZygote", "Kill", "Ready", "ZygoteMessage", "serve"]
+__all__ = ["Exited", "Fork", "ForkZygote", "Forked", "Kill", "Ready", "ZygoteMessage", "serve"]
 
 _MESSAGE_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
@@ -74,7 +74,8 @@ _decoder = msgspec.msgpack.Decoder(ZygoteMessage)
 
 def decode(data: bytes) -> ZygoteMessage:
     """Return the message in one packet."""
-    return _decoder.decode(data)
+    message: ZygoteMessage = _decoder.decode(data)
+    return message
 
 
 def serve(control: socket.socket, run_worker: Callable[[bytes], None]) -> None:
@@ -91,7 +92,7 @@ def serve(control: socket.socket, run_worker: Callable[[bytes], None]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     control.setblocking(True)
-    import select  # noqa: PLC0415 - the workers do not need it
+    import select
 
     poller = select.poll()
     poller.register(control, select.POLLIN)

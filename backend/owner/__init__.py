@@ -1,0 +1,1 @@
+"""The owner runtime, the same in drivers and workers: objects, tasks, leases, actor calls."""

@@ -5,6 +5,7 @@ An owner keeps what it submitted; a worker asks the owner for a function it does
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import weakref
@@ -50,10 +51,8 @@ class ExportedFunctions:
         function_id = hashlib.blake2b(blob, digest_size=_HASH_BYTES).digest()
         with self._lock:
             self._blobs.setdefault(function_id, (blob, value.contained))
-            try:
+            with contextlib.suppress(TypeError):
                 self._ids[function] = function_id
-            except TypeError:
-                pass
         return function_id
 
     def blob(self, function_id: bytes) -> bytes | None:

@@ -175,7 +175,7 @@ class ObjectTable:
         else:
             entry.waiters.append(waiter)
 
-    # --- lifetime ------------------------------------------------------------------------
+    # --- lifetime ---
 
     def add_borrows(self, object_ids: Iterable[bytes], borrower: bytes) -> None:
         """Count ``borrower`` once more as a holder of owned objects."""

@@ -45,16 +45,17 @@ class Releaser:
 
     def tick(self) -> float | None:
         """Release what is due; answers when to be called again. I/O thread."""
-        if not self._dead:
-            self._noticed = False
-            # Something may have been dropped before the flag was cleared.
-            return 0.0 if self._dead else None
+        if not self._noticed:
+            return None
         now = time.monotonic()
-        if self._deadline < now:
-            if self._deadline:
-                self.drain()
-                self._deadline = 0.0
-                return 0.0
+        if not self._deadline:
+            self._deadline = now + _DELAY
+        elif now >= self._deadline:
+            if not self._dead:
+                self._noticed, self._deadline = False, 0.0
+                # Something may have been dropped before the flag was cleared.
+                return 0.0 if self._dead else None
+            self.drain()
             self._deadline = now + _DELAY
         return self._deadline - now
 

@@ -37,8 +37,13 @@ class Requests:
         number = message.request = next(self._numbers)
         answer = _Answer()
         self._waiting[number] = (answer, connection)
-        if connection.closed or not connection.send(message):
-            self._waiting.pop(number, None)
+        sent = False
+        try:
+            sent = not connection.closed and connection.send(message)
+        finally:
+            if not sent:
+                self._waiting.pop(number, None)
+        if not sent:
             raise NodeDiedError("the process that should answer is gone")
         answer.ready.acquire()
         if answer.error is not None:

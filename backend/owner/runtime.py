@@ -104,7 +104,7 @@ class Runtime:
         for answer in (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
 
-    # --- connections ---------------------------------------------------------------------
+    # --- connections ---
 
     def start(self, node: Connection) -> None:
         """Begin to serve: listen for peers, use ``node`` (already adopted by the reactor)."""
@@ -149,31 +149,18 @@ class Runtime:
             NotInitializedError("millpond was shut down while this was waited for")
         )
 
-    # --- objects -------------------------------------------------------------------------
+    # --- objects ---
 
     def ref(self, object_id: bytes) -> ObjectRef[Any]:
         """Return this process's ref of an object."""
         with self.lock:
             return self.objects.ref(object_id)
 
-    def entry_of(self, ref: ObjectRef[Any]) -> Entry:
-        """Return the entry of a ref.
-
-        Raises:
-            NotInitializedError: the ref is from a session that was shut down.
-        """
-        entry = ref._entry
-        if self.closed or self.objects.entries.get(entry.id) is not entry:
-            raise NotInitializedError(
-                f"{ref!r} belongs to a session of millpond that was shut down; its value is gone"
-            )
-        return entry
-
     def tick(self) -> float | None:
         """Do what is due by time; answers when to be called again. I/O thread."""
         return sooner(self.releaser.tick(), self.submission.tick())
 
-    # --- finding out about objects of others -----------------------------------------------
+    # --- finding out about objects of others ---
 
     def start_resolving(self, entry: Entry) -> None:
         """Ask the owner of a borrowed object to tell when it is finished. Under the lock."""
@@ -229,7 +216,7 @@ class Runtime:
                 ids = [object_id for object_id, _ in released]
                 owner.send(m.Release(ids, [count for _, count in released], self.process_id))
 
-    # --- messages --------------------------------------------------------------------------
+    # --- messages ---
 
     def _on_messages(self, connection: Connection, messages: list[Any]) -> None:
         for message in messages:
@@ -281,14 +268,13 @@ class Runtime:
                 connection.send(m.Resolved(object_id, None))
             elif entry.state == PENDING:
                 self.objects.when_finished(
-                    entry,
-                    lambda done: connection.send(
-                        m.Resolved(object_id, self.objects.value_of(done))
-                    )
-                    and None,
+                    entry, lambda done: self._send_resolved(connection, done)
                 )
             else:
-                connection.send(m.Resolved(object_id, self.objects.value_of(entry)))
+                self._send_resolved(connection, entry)
+
+    def _send_resolved(self, connection: Connection, entry: Entry) -> None:
+        connection.send(m.Resolved(entry.id, self.objects.value_of(entry)))
 
     def _on_resolved(self, connection: Connection, message: m.Resolved) -> None:
         with self.lock:

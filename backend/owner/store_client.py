@@ -89,7 +89,9 @@ class StoreClient:
         answer = self._requests.ask(
             self._connection, CreateObjects(0, ids, [value.size for _, value in objects])
         )
-        refused = [location for location in answer.locations if location.kind not in (IN_ARENA, IN_FILE)]
+        refused = [
+            location for location in answer.locations if location.kind not in (IN_ARENA, IN_FILE)
+        ]
         if refused:
             granted = [i for i, at in zip(ids, answer.locations, strict=True) if at not in refused]
             self._connection.send(AbortObjects(granted))

@@ -51,7 +51,7 @@ class Submission:
             m.WorkerDied: self._on_worker_died,
         }
 
-    # --- from the user's threads -----------------------------------------------------------
+    # --- from the user's threads ---
 
     def submit(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
         """Take a new task over; return the refs of its results. Takes the lock itself."""
@@ -126,7 +126,7 @@ class Submission:
             task.lease.connection.send(m.CancelTask(task.task_id, force))
         return True
 
-    # --- dispatch ----------------------------------------------------------------------------
+    # --- dispatch ---
 
     def _route(self, task: PendingTask) -> None:
         if task.has_stored_arguments():
@@ -183,7 +183,7 @@ class Submission:
         if pool.withdraw_request():
             self._runtime.node.send(m.RequestLeases(pool.shape, 0, 0))
 
-    # --- outcomes ----------------------------------------------------------------------------
+    # --- outcomes ---
 
     def finish(self, task: PendingTask, values: list[m.Value]) -> None:
         """Give the task's objects their values, and let go of its arguments."""
@@ -246,7 +246,7 @@ class Submission:
         task.lease = None
         self._route(task)
 
-    # --- messages (each takes the lock) ----------------------------------------------------------
+    # --- messages (each takes the lock) ---
 
     def _on_tasks_done(self, connection: Connection, message: m.TasksDone) -> None:
         now = time.monotonic()
@@ -301,9 +301,7 @@ class Submission:
             if peer is None:  # died meanwhile
                 runtime.node.send(m.ReturnLease(message.lease_id))
             else:
-                worker = LeasedWorker(
-                    message.lease_id, message.worker_id, peer, time.monotonic()
-                )
+                worker = LeasedWorker(message.lease_id, message.worker_id, peer, time.monotonic())
                 pool.workers[worker.lease_id] = worker
             self._dirty.add(message.shape)
             self.dispatch()

@@ -8,7 +8,6 @@ from ..wire.ids import object_order
 from ..wire.messages import FUNCTION, STORED, Argument, Task
 
 if TYPE_CHECKING:
-
     from .objects import Entry, ObjectTable
     from .refs import ObjectRef
 
@@ -139,5 +138,3 @@ class FunctionTimes:
         seconds += self.OVERHEAD
         known = self._seconds.get(function_id)
         self._seconds[function_id] = seconds if known is None else known + 0.2 * (seconds - known)
-
-

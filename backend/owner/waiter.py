@@ -44,5 +44,6 @@ class Waiter:
     def wait(self, timeout: float | None) -> bool:
         """Wait at most ``timeout`` seconds; return whether it is done."""
         if not self._done:
-            self._ready.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+            limit = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+            self._ready.acquire(timeout=limit)
         return self._done

@@ -1,0 +1,1 @@
+"""Python values, calls, and exceptions as bytes."""

@@ -55,7 +55,9 @@ def serialize_arguments(
     return serialize(call, what), refs
 
 
-def fill_slots(payload: Any, values: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any], list[Any]]:
+def fill_slots(
+    payload: Any, values: list[Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], list[Any]]:
     """Return args and kwargs with ``values`` in their slots, and the refs found inside."""
     (args, kwargs), refs = deserialize(payload)
     if values:

@@ -15,6 +15,9 @@ from typing import Any
 import cloudpickle
 
 from ..errors import RemoteTraceback, TaskError
+from .diagnose import short
+
+_COMPARABLE = frozenset({str, bytes, int, float, bool, type(None)})
 
 __all__ = ["deserialize_exception", "serialize_error", "serialize_exception"]
 
@@ -26,16 +29,15 @@ def serialize_exception(error: BaseException, where: str) -> bytes:
         error: the exception, with its traceback.
         where: names the task and process, put after the traceback.
     """
-    lines = traceback.format_exception(type(error), error, _user_frames(error))
-    text = "".join(lines) + where
+    text = _format(error) + where
     for state in (error, _by_parts(error)):
         try:
             data = cloudpickle.dumps((state, text), 5)
             if _same(error, _restore(pickle.loads(data)[0])):
                 return bytes(data)
-        except Exception:  # noqa: BLE001, S112, PERF203 - user-defined reducers may raise anything
+        except Exception:  # noqa: BLE001, S112 - user-defined reducers may raise anything
             continue
-    stand_in = TaskError(f"{type(error).__qualname__} (which cannot be pickled): {error}")
+    stand_in = TaskError(f"{type(error).__qualname__} (which cannot be pickled): {short(error)}")
     return bytes(cloudpickle.dumps((stand_in, text), 5))
 
 
@@ -59,27 +61,49 @@ def deserialize_exception(data: bytes) -> BaseException:
 class _Parts:
     """What an exception consists of."""
 
-    def __init__(self, cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]):
+    def __init__(
+        self, cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+    ) -> None:
         self.cls = cls
         self.args = args
         self.state = state
 
 
 def _by_parts(error: BaseException) -> _Parts:
-    return _Parts(type(error), error.args, dict(vars(error)))
+    args = error.args
+    if isinstance(error, OSError) and error.filename is not None and len(args) == 2:
+        args = (*args, error.filename, None, error.filename2)  # not in args, but set from them
+    return _Parts(type(error), args, dict(vars(error)))
 
 
 def _restore(state: BaseException | _Parts) -> BaseException:
     if isinstance(state, BaseException):
         return state
     error = state.cls.__new__(state.cls, *state.args)
-    error.args = state.args
+    if isinstance(error, OSError):  # a constructor of its own keeps __new__ from setting errno
+        OSError.__init__(error, *state.args)
+    error.args = state.args[:2] if isinstance(error, OSError) else state.args
     vars(error).update(state.state)
     return error
 
 
 def _same(error: BaseException, copy: BaseException) -> bool:
-    return type(copy) is type(error) and repr(copy.args) == repr(error.args)
+    """Whether a copy came out right, as far as can be told without trusting user's code."""
+    if type(copy) is not type(error) or len(copy.args) != len(error.args):
+        return False
+    if isinstance(error, OSError) and error.errno != copy.errno:  # type: ignore[attr-defined]
+        return False
+    return all(
+        type(ours) is type(theirs) and (type(ours) not in _COMPARABLE or ours == theirs)
+        for ours, theirs in zip(error.args, copy.args, strict=True)
+    )
+
+
+def _format(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, _user_frames(error)))
+    except Exception as failure:  # noqa: BLE001 - the exception's own __str__ may raise
+        return f"{type(error).__qualname__} (showing it failed: {failure!r})\n"
 
 
 def _user_frames(error: BaseException) -> Any:

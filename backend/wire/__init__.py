@@ -1,0 +1,1 @@
+"""Messages, frames, and connections between the processes of a session."""

@@ -59,14 +59,17 @@ class FrameDecoder:
             while available - start >= _HEADER.size:
                 (size,) = _HEADER.unpack_from(view, start)
                 if size > MAX_FRAME_BYTES:
-                    raise ProtocolError(f"a frame claims {size} bytes, the limit is {MAX_FRAME_BYTES}")
+                    raise ProtocolError(
+                        f"a frame claims {size} bytes, the limit is {MAX_FRAME_BYTES}"
+                    )
                 end = start + _HEADER.size + size
                 if end > available:
                     break
                 try:
                     messages.append(_decoder.decode(view[start + _HEADER.size : end]))
-                except (msgspec.DecodeError, msgspec.ValidationError) as error:
-                    raise ProtocolError(f"a frame of {size} bytes does not decode: {error}") from None
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    text = f"a frame of {size} bytes does not decode: {error}"
+                    raise ProtocolError(text) from None
                 start = end
         if start:
             del pending[:start]

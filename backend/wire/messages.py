@@ -7,8 +7,6 @@ answer carry ``request``, a number the sender chose; the answer repeats it.
 
 from __future__ import annotations
 
-from typing import Union
-
 import msgspec
 
 __all__ = [
@@ -393,50 +391,50 @@ class Preload(msgspec.Struct, array_like=True, tag=76):
     modules: list[str]
 
 
-Message = Union[
-    Hello,
-    RunTasks,
-    TasksDone,
-    TasksReturned,
-    Reclaim,
-    CancelTask,
-    FetchFunction,
-    FunctionBlob,
-    Resolve,
-    Resolved,
-    Borrow,
-    Release,
-    Done,
-    CreateObjects,
-    Locations,
-    SealObjects,
-    AbortObjects,
-    PinObjects,
-    UnpinObjects,
-    DeleteObjects,
-    RequestLeases,
-    LeaseGranted,
-    ReturnLease,
-    RecallLease,
-    SubmitTask,
-    TaskFinished,
-    TaskLost,
-    WorkerDied,
-    Blocked,
-    Unblocked,
-    CreateActor,
-    LocateActor,
-    ActorState,
-    KillActor,
-    KillWorkerOf,
-    ProcessDied,
-    Exit,
-    LogLines,
-    Start,
-    Started,
-    Shutdown,
-    ShutdownDone,
-    GetStatistics,
-    NodeStatistics,
-    Preload,
-]
+Message = (
+    Hello
+    | RunTasks
+    | TasksDone
+    | TasksReturned
+    | Reclaim
+    | CancelTask
+    | FetchFunction
+    | FunctionBlob
+    | Resolve
+    | Resolved
+    | Borrow
+    | Release
+    | Done
+    | CreateObjects
+    | Locations
+    | SealObjects
+    | AbortObjects
+    | PinObjects
+    | UnpinObjects
+    | DeleteObjects
+    | RequestLeases
+    | LeaseGranted
+    | ReturnLease
+    | RecallLease
+    | SubmitTask
+    | TaskFinished
+    | TaskLost
+    | WorkerDied
+    | Blocked
+    | Unblocked
+    | CreateActor
+    | LocateActor
+    | ActorState
+    | KillActor
+    | KillWorkerOf
+    | ProcessDied
+    | Exit
+    | LogLines
+    | Start
+    | Started
+    | Shutdown
+    | ShutdownDone
+    | GetStatistics
+    | NodeStatistics
+    | Preload
+)

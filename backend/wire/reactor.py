@@ -65,18 +65,18 @@ class Connection:
                 return False
             if sent < len(frame):
                 self._unsent.append(memoryview(frame)[sent:])
-                self._reactor.want_write(self)
+                self._reactor.want_write(self, wanted=True)
             return True
 
-    def flush(self) -> bool:
-        """Write queued output (I/O thread); True when nothing is left."""
+    def flush(self) -> None:
+        """Write queued output, and stop waiting to be writable when nothing is left."""
         with self._lock:
             while self._unsent and not self.closed:
                 chunk = self._unsent[0]
                 try:
                     sent = self.sock.send(chunk)
                 except BlockingIOError:
-                    return False
+                    return
                 except OSError:
                     self._unsent.clear()
                     break
@@ -84,7 +84,8 @@ class Connection:
                     self._unsent.popleft()
                 else:
                     self._unsent[0] = chunk[sent:]
-            return True
+            # Under the lock: another thread's send may want it again right after.
+            self._reactor.want_write(self, wanted=False)
 
     def receive(self, buffer: memoryview) -> tuple[list[Any], bool]:
         """Return the messages that can be read now, and whether the stream goes on."""
@@ -99,6 +100,7 @@ class Connection:
         return self._decoder.feed(buffer[:count]), True
 
     def close(self) -> None:
+        """Close the socket; nothing more is sent or received."""
         with self._lock:
             if not self.closed:
                 self.closed = True
@@ -135,6 +137,7 @@ class Reactor:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     @property
@@ -183,10 +186,11 @@ class Reactor:
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._wake_write, b"\0")
 
-    def want_write(self, connection: Connection) -> None:
-        """Have the I/O thread flush ``connection`` once it is writable."""
+    def want_write(self, connection: Connection, *, wanted: bool) -> None:
+        """Have the I/O thread flush ``connection`` once it is writable, or no more."""
+        events = select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN
         with contextlib.suppress(OSError, ValueError):
-            self._epoll.modify(connection.fileno, select.EPOLLIN | select.EPOLLOUT)
+            self._epoll.modify(connection.fileno, events)
 
     def stop(self) -> None:
         """End the thread and close every socket. Idempotent."""
@@ -232,9 +236,8 @@ class Reactor:
         connection = self._connections.get(fileno)
         if connection is None:
             return
-        if event & select.EPOLLOUT and connection.flush():
-            with contextlib.suppress(OSError, ValueError):
-                self._epoll.modify(fileno, select.EPOLLIN)
+        if event & select.EPOLLOUT:
+            connection.flush()
         if not event & ~select.EPOLLOUT:
             return
         try:

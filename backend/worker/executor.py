@@ -77,7 +77,7 @@ class Executor:
         runtime.reactor.tick = lambda: sooner(owner_tick(), self._tick())
         signal.signal(signal.SIGINT, self._interrupted)
 
-    # --- the loop ----------------------------------------------------------------------------------
+    # --- the loop ---
 
     def run(self) -> None:
         """Run tasks until told to exit."""
@@ -161,7 +161,9 @@ class Executor:
         if task.kind != m.ACTOR_METHOD:
             return self._functions.load(task.function_id, task.caller)  # type: ignore[no-any-return]
         if self._actor is None:
-            raise ActorDiedError(f"actor {task.actor_id.hex()} was not constructed: {self._actor_error}")
+            raise ActorDiedError(
+                f"actor {task.actor_id.hex()} was not constructed: {self._actor_error}"
+            )
         return getattr(self._actor, task.method)  # type: ignore[no-any-return]
 
     def _run_coroutine(self, coroutine: Any) -> Any:
@@ -177,7 +179,9 @@ class Executor:
             raise ObjectLostError(f"the process {owner.hex()} that submitted the task is gone")
         blob = self._runtime.requests.ask(peer, m.FetchFunction(0, function_id)).blob
         if blob is None:
-            raise ObjectLostError(f"process {owner.hex()} does not know function {function_id.hex()}")
+            raise ObjectLostError(
+                f"process {owner.hex()} does not know function {function_id.hex()}"
+            )
         return blob  # type: ignore[no-any-return]
 
     def _failure(self, task: m.Task, error: BaseException) -> m.Value:
@@ -190,7 +194,7 @@ class Executor:
         error = TaskCancelledError(f"task {task.name} ({task.task_id.hex()}) was cancelled")
         return m.Value(m.FAILED, serialize_error(error))
 
-    # --- answers -----------------------------------------------------------------------------------
+    # --- answers ---
 
     def _flush_answers(self) -> None:
         with self._answers_lock:
@@ -216,7 +220,7 @@ class Executor:
             self._flush_answers()
         return _MAX_DELAY
 
-    # --- waiting inside a task -----------------------------------------------------------------------
+    # --- waiting inside a task ---
 
     def before_wait(self) -> bool:
         """The task is about to wait for other tasks: lend the slot, give back what is queued."""
@@ -245,7 +249,7 @@ class Executor:
         for connection, task_ids in returned.items():
             connection.send(m.TasksReturned(task_ids, blocked))
 
-    # --- messages (I/O thread) -----------------------------------------------------------------------
+    # --- messages (I/O thread) ---
 
     def _on_run_tasks(self, connection: Connection, message: m.RunTasks) -> None:
         if self._blocked:
@@ -294,4 +298,3 @@ class Executor:
 
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__qualname__}: {error}"
-

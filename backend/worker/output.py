@@ -18,6 +18,7 @@ class TaskOutput(io.TextIOWrapper):
     _announced = ""
 
     def write(self, text: str, /) -> int:
+        """Write text, after the name of the task if that is a new one."""
         if self.task_name != self._announced:
             self._announced = self.task_name
             super().write(f"{MARK.decode()}{self.task_name}\n")

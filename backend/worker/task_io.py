@@ -114,7 +114,9 @@ class TaskIO:
 
     def _register_for(self, caller: bytes, contained: list[bytes]) -> None:
         """Count the caller as a holder of refs inside a result, before it even knows of them."""
-        mine = [object_id for object_id in contained if owner_of(object_id) == self._runtime.process_id]
+        mine = [
+            object_id for object_id in contained if owner_of(object_id) == self._runtime.process_id
+        ]
         with self._runtime.lock:
             self._runtime.objects.add_borrows(mine, caller)
         by_owner: dict[bytes, list[bytes]] = {}

@@ -1,0 +1,1 @@
+"""Adapters: other libraries' schedulers and engines, built on millpond's public API only."""

@@ -1,0 +1,101 @@
+"""Watching a computation's units on behalf of Dask's callbacks.
+
+The engine runs the tasks without asking this process, so the results are watched: a unit has
+ended when its result exists, and is taken to have started when it is among the first in line of
+those that could run. Ends are the true ones up to a few milliseconds; starts are what the order
+implies.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import millpond
+
+from .observation import Observation
+from .units import Unit
+
+__all__ = ["Follower"]
+
+#: how many of the units next in line are watched at a time
+_WINDOW = 64
+#: how many wanted results are watched besides, for errors
+_WATCHED_RESULTS = 16
+#: seconds after which to look again even if nothing was reported
+_INTERVAL = 0.5
+
+
+class Follower:
+    """Watches the units of a computation and reports each to an `Observation`.
+
+    It keeps each unit's reference until it has seen the result, so an intermediate is freed a
+    moment later than without callbacks.
+    """
+
+    def __init__(self, observation: Observation, units: list[Unit]) -> None:
+        self._observation = observation
+        self._units = units
+        #: by unit in submission order; those that ended are gone
+        self._refs: dict[int, millpond.ObjectRef[Any]] = {}
+        made_by = {key: i for i, unit in enumerate(units) for keys in unit.outputs for key in keys}
+        self._missing: list[set[int]] = []
+        self._users: list[list[int]] = [[] for _ in units]
+        for i, unit in enumerate(units):
+            needed = {made_by[key] for key in unit.inputs.values() if key in made_by}
+            self._missing.append(needed)
+            for j in needed:
+                self._users[j].append(i)
+        self._ready = [i for i, needed in enumerate(self._missing) if not needed]
+
+    def submitted(self, ref: millpond.ObjectRef[Any]) -> None:
+        """Take the next unit's (first) object."""
+        self._refs[len(self._refs)] = ref
+
+    def follow(self, results: Iterable[millpond.ObjectRef[Any]]) -> None:
+        """Report until every unit has ended.
+
+        Raises:
+            Exception: one of the first of ``results`` is an error.
+        """
+        watched = list(islice(results, _WATCHED_RESULTS))
+        abreast = os.cpu_count() or 1
+        try:
+            while self._ready:
+                window = self._ready[:_WINDOW]
+                for i in window[:abreast]:
+                    for task in self._units[i].tasks:
+                        self._observation.task_starts(task.key)
+                refs = list(dict.fromkeys([self._refs[i] for i in window] + watched))
+                millpond.wait(refs, num_returns=1, timeout=_INTERVAL)
+                done = set(millpond.wait(refs, num_returns=len(refs), timeout=0)[0])
+                for ref in [ref for ref in watched if ref in done]:
+                    watched.remove(ref)
+                    millpond.get(ref)
+                for i in window:
+                    if self._refs[i] in done:
+                        self._ends(i)
+        finally:
+            # A traceback keeps this frame: it must not keep the results with it.
+            refs = []
+            done = set()
+            self._refs.clear()
+            watched.clear()
+
+    def _ends(self, i: int) -> None:
+        unit = self._units[i]
+        ref = self._refs.pop(i)
+        value = millpond.get(ref) if self._observation.wants_values else None
+        for task in unit.tasks:
+            self._observation.task_ends(task.key, value)
+        for keys in unit.outputs if unit.picks else ():
+            for key in keys:
+                self._observation.task_ends(key, None)
+        self._ready.remove(i)
+        for user in self._users[i]:
+            self._missing[user].discard(i)
+            if not self._missing[user]:
+                bisect.insort(self._ready, user)

@@ -1,0 +1,138 @@
+"""From what Dask hands over to the tasks that must run.
+
+Covers: materialising expressions and high-level graphs, converting legacy tuples, following
+aliases, leaving out what the wanted keys do not need, and refusing graphs that only
+dask.distributed can run. Not: how tasks are grouped (``units``) or executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dask._task_spec import Alias, DataNode, GraphNode, Task, convert_legacy_graph
+from dask.core import flatten, literal
+from dask.typing import Key
+from dask.utils import ensure_dict
+
+import millpond
+
+from .persisted import ref_in
+from .stores import open_store
+
+__all__ = ["TaskGraph", "flat_keys", "materialize", "select"]
+
+_P2P_MESSAGE = (
+    "this graph uses Dask's peer-to-peer (P2P) {kind}, which only a dask.distributed cluster can "
+    "run. Set dask.config.set({{{settings}}}) before building the collection, or call "
+    "millpond.dask.enable(), which sets both."
+)
+_SHUFFLE_SETTING = '"dataframe.shuffle.method": "tasks"'
+_RECHUNK_SETTING = '"array.rechunk.method": "tasks"'
+
+
+@dataclass(slots=True)
+class TaskGraph:
+    """The part of a graph that some keys need, with aliases out of the way."""
+
+    #: every task to run, by key
+    tasks: dict[Key, Task] = field(default_factory=dict)
+    #: values that the graph itself holds, by key
+    literals: dict[Key, Any] = field(default_factory=dict)
+    #: objects of earlier computations (persisted collections) that the graph holds, by key
+    refs: dict[Key, millpond.ObjectRef[Any]] = field(default_factory=dict)
+    #: other names of the above
+    aliases: dict[Key, Key] = field(default_factory=dict)
+    #: the tasks that use a task's result, by key; a key that nobody uses is missing
+    dependents: dict[Key, list[Key]] = field(default_factory=dict)
+
+    def resolve(self, key: Key) -> Key:
+        """Return the key of the task or value that ``key`` names."""
+        aliases = self.aliases
+        steps = 0
+        while key in aliases:
+            key = aliases[key]
+            steps += 1
+            if steps > len(aliases):
+                raise ValueError(f"the graph's aliases form a cycle through {key!r}")
+        return key
+
+    def task_dependencies(self, key: Key) -> set[Key]:
+        """Return the keys of the tasks whose results the task ``key`` uses."""
+        names = self.tasks[key].dependencies
+        if self.aliases:
+            names = {self.resolve(name) for name in names}
+        return {name for name in names if name in self.tasks}
+
+
+def materialize(dsk: Any) -> dict[Key, GraphNode]:
+    """Return the low-level graph of an expression, a high-level graph or a mapping."""
+    mapping = dsk if isinstance(dsk, Mapping) else dsk.__dask_graph__()
+    graph: dict[Key, GraphNode] = convert_legacy_graph(ensure_dict(mapping))
+    return graph
+
+
+def flat_keys(keys: Any) -> list[Key]:
+    """Return the keys of a nested list of them, in order."""
+    return list(flatten(keys)) if isinstance(keys, list) else [keys]
+
+
+def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
+    """Return what is needed to compute ``keys``.
+
+    Raises:
+        ValueError: a needed key is not in the graph.
+        RuntimeError: the graph needs dask.distributed.
+    """
+    graph = TaskGraph()
+    exposed: dict[Key, GraphNode] = {}
+    seen: set[Key] = set()
+    stack: list[tuple[Key, Key | None]] = [(key, None) for key in reversed(list(keys))]
+    while stack:
+        key, user = stack.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        node = exposed.get(key) or nodes.get(key)
+        if node is None:
+            whom = f" for {user!r}" if user is not None else ""
+            raise ValueError(f"the graph has no key {key!r}, which is needed{whom}")
+        if isinstance(node, DataNode):
+            ref = ref_in(node.value)
+            if ref is None:
+                graph.literals[key] = node.value
+            else:
+                graph.refs[key] = ref
+        elif isinstance(node, Alias):
+            graph.aliases[key] = node.target
+            stack.append((node.target, key))
+        elif isinstance(node, Task):
+            _refuse_p2p(node)
+            if type(node.func) is literal:
+                graph.literals[key] = node.func()  # delayed(value, traverse=False)
+                continue
+            while parts := open_store(node):
+                exposed |= parts
+                node = parts[key]
+            graph.tasks[key] = node
+            stack.extend([(name, key) for name in node.dependencies])
+        else:
+            raise TypeError(f"the graph's node {key!r} is a {type(node).__name__}, not a task")
+    for key in graph.tasks:
+        for dependency in graph.task_dependencies(key):
+            graph.dependents.setdefault(dependency, []).append(key)
+    return graph
+
+
+def _refuse_p2p(task: Task) -> None:
+    # Recognised by name: importing dask.distributed for the class would cost a second.
+    if type(task) is Task or type(task).__name__ != "P2PBarrierTask":
+        return
+    rechunk = "rechunk" in str(task.key)
+    raise RuntimeError(
+        _P2P_MESSAGE.format(
+            kind="rechunk" if rechunk else "shuffle",
+            settings=_RECHUNK_SETTING if rechunk else _SHUFFLE_SETTING,
+        )
+    )

@@ -1,0 +1,118 @@
+"""What runs in the workers: one call executes one unit.
+
+Not covered: how the unit got here (``payload``, ``submission``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from dask._task_spec import GraphNode, Task, _execute_subgraph
+from dask.typing import Key
+from dask.utils import key_split
+
+from .copies import private_copy
+from .payload import Work, loads
+from .settings import apply_settings
+
+__all__ = ["run_node"]
+
+#: prefixes of keys whose tasks write into their inputs: these get copies from the start
+_writing: set[str] = set()
+_MAX_WRITING = 1024
+
+
+def run_node(settings: bytes, payload: bytes, *values: Any) -> Any:
+    """Execute a unit.
+
+    Args:
+        settings: of `capture_settings`.
+        payload: of `WorkPickler.dumps`.
+        *values: of the names, then the lifted ones.
+
+    Returns:
+        The last task's result, or the list of its pieces.
+    """
+    apply_settings(settings)
+    work = loads(payload, values)
+    try:
+        return _execute_or_copy(work, payload, values)
+    except Exception as error:
+        error.add_note(f"in the Dask task {work.tasks[-1].key!r}")
+        raise
+
+
+def _execute_or_copy(work: Work, payload: bytes, values: tuple[Any, ...]) -> Any:
+    """Execute the unit; if it writes into its inputs, with copies of them.
+
+    Values in the store are shared and read-only. A task that writes into its input gets copies
+    of its own, as it would have from a scheduler that moves values between processes.
+    """
+    prefix = key_split(work.tasks[-1].key)
+    if prefix not in _writing:
+        try:
+            return _execute(work, values)
+        except ValueError as error:
+            if not _is_about_writing(error):
+                raise
+    copies = tuple([private_copy(value) for value in values])
+    result = _execute(loads(payload, copies), copies)
+    if len(_writing) < _MAX_WRITING:
+        _writing.add(prefix)
+    return result
+
+
+def _is_about_writing(error: ValueError) -> bool:
+    text = str(error)
+    return "read-only" in text or "readonly" in text or "WRITEABLE" in text
+
+
+def _execute(work: Work, values: tuple[Any, ...]) -> Any:
+    known = dict(zip(work.names, values, strict=False))  # lifted values follow the named ones
+    known.update(work.literals)
+    previous = None
+    result = None
+    for task in work.tasks:
+        result = known[task.key] = _run(task, known)
+        if previous is not None:
+            del known[previous]  # used by this task only
+        previous = task.key
+    if not work.pieces:
+        return result
+    pieces = [function(result, *arguments) for function, arguments in work.pieces]
+    return pieces if len(pieces) > 1 else pieces[0]  # one object is returned as itself
+
+
+def _run(task: GraphNode, known: Mapping[Key, Any]) -> Any:
+    if isinstance(task, Task) and task.func is _execute_subgraph:
+        # Dask's own function computes a static order of the subgraph, at each execution.
+        task.func = _run_subgraph
+    return task(known)
+
+
+def _run_subgraph(
+    inner: Mapping[Key, GraphNode], outkey: Key, inkeys: tuple[Key, ...], *dependencies: Any
+) -> Any:
+    """Execute a fused task: the inner tasks that ``outkey`` needs, dropping what was used."""
+    known: dict[Key, Any] = dict(zip(inkeys, dependencies, strict=True))
+    uses = Counter(name for task in inner.values() for name in task.dependencies)
+    stack = [outkey]
+    while stack:
+        key = stack[-1]
+        if key in known:
+            stack.pop()
+            continue
+        task = inner[key]
+        missing = [name for name in task.dependencies if name not in known]
+        if missing:
+            stack.extend(missing)
+            continue
+        stack.pop()
+        known[key] = _run(task, known)
+        for name in task.dependencies:
+            uses[name] -= 1
+            if not uses[name]:
+                del known[name]
+    return known[outkey]

@@ -1,0 +1,222 @@
+"""Pickling a unit economically, with everything heavy or foreign lifted out of it.
+
+A computation pickles thousands of small tasks that share functions and data, so
+
+- functions and classes that must travel by value (lambdas, ``__main__``) are pickled once per
+  computation, not once per task;
+- an object reference, at whatever depth of whatever object, is lifted: it becomes an argument of
+  the engine's call, and the task finds the value in its place. No worker waits for a fetch;
+- a large array or frame is put into the store once, however many tasks use it, and lifted too.
+
+`loads` is the counterpart in the workers.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import cloudpickle
+from dask._task_spec import Task
+from dask.typing import Key
+
+import millpond
+from millpond.errors import SerializationError
+
+from .persisted import Persisted
+from .units import Pick, Unit
+
+__all__ = ["LARGE", "Work", "WorkPickler", "loads", "size_of"]
+
+#: bytes from which a value is stored once instead of travelling inside each task
+LARGE = 64 * 1024
+
+
+class Work(NamedTuple):
+    """What a worker gets to know of a unit."""
+
+    tasks: tuple[Task, ...]
+    #: the names under which the tasks look for the values that come as arguments
+    names: tuple[Key, ...]
+    #: small values of the graph itself, by name
+    literals: dict[Key, Any]
+    #: the pieces to return, as (function, further arguments); empty: the result itself
+    pieces: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]
+
+
+class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annotated
+    """Pickles the units of one computation."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        super().__init__(self._buffer, protocol=pickle.HIGHEST_PROTOCOL)
+        #: id of a function or class -> how it travels: None by name, bytes, or a ref
+        self._by_value: dict[int, bytes | millpond.ObjectRef[Any] | None] = {}
+        #: id of a large value -> its one stored copy
+        self._stored: dict[int, millpond.ObjectRef[Any]] = {}
+        #: what the ids above belong to, so that no id is used again meanwhile
+        self._known: list[object] = []
+        self._lifted: list[millpond.ObjectRef[Any]] = []
+        self._first_slot = 0
+
+    def dumps(
+        self, unit: Unit, names: Sequence[Key], literals: dict[Key, Any]
+    ) -> tuple[bytes, list[millpond.ObjectRef[Any]]]:
+        """Return the pickled unit and the lifted refs, which follow the values of ``names``.
+
+        Raises:
+            SerializationError: a task cannot be pickled; the text names its key.
+        """
+        self._lifted = []
+        self._first_slot = len(names)
+        pieces = tuple([_piece(pick) for pick in unit.picks])
+        work = Work(tuple(unit.tasks), tuple(names), literals, pieces)
+        try:
+            # A plain tuple: the class of the named tuple would add its name to each task.
+            self.dump(tuple(work))
+            return self._buffer.getvalue(), self._lifted
+        except SerializationError as error:
+            error.add_note(f"in the Dask task {unit.key!r}")
+            raise
+        except Exception as error:
+            raise SerializationError(
+                f"the Dask task {unit.key!r} cannot be sent to a worker: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        finally:
+            self._buffer.seek(0)
+            self._buffer.truncate()
+            self.clear_memo()
+
+    def store(self, value: object) -> millpond.ObjectRef[Any]:
+        """Put a large value into the store, the first time that it is met."""
+        ref = self._stored.get(id(value))
+        if ref is None:
+            ref = self._stored[id(value)] = millpond.put(value)
+            self._known.append(value)
+        return ref
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Decide how an object that is not a plain built-in travels."""
+        kind = type(obj)
+        if kind is FunctionType or issubclass(kind, type):
+            return self._reduce_code(obj)
+        if kind is millpond.ObjectRef or kind is Persisted:
+            return self._lift(obj.ref if kind is Persisted else obj)
+        measure = _measure_of(kind)
+        if measure is not None and measure(obj) >= LARGE:
+            return self._lift(self.store(obj))
+        return super().reducer_override(obj)
+
+    def _lift(self, ref: millpond.ObjectRef[Any]) -> tuple[Any, ...]:
+        self._lifted.append(ref)
+        return _lifted_value, (self._first_slot + len(self._lifted) - 1,)
+
+    def _reduce_code(self, code: Any) -> Any:
+        try:
+            travelling = self._by_value[id(code)]
+        except KeyError:
+            travelling = self._by_value[id(code)] = self._prepare_code(code)
+            self._known.append(code)
+        if travelling is None:
+            return NotImplemented  # pickle's own way: by module and name
+        if isinstance(travelling, bytes):
+            return _load_code, (travelling,)
+        return self._lift(travelling)
+
+    def _prepare_code(self, code: Any) -> bytes | millpond.ObjectRef[Any] | None:
+        if super().reducer_override(code) is NotImplemented:
+            return None
+        try:
+            pickled: bytes = cloudpickle.dumps(code, protocol=pickle.HIGHEST_PROTOCOL)
+        except SerializationError:
+            # It holds a ref (or cannot be pickled at all: then this says why).
+            return millpond.put(code)
+        return pickled if len(pickled) < LARGE else millpond.put(code)
+
+
+def _piece(pick: Pick) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return pick.function, pick.arguments
+
+
+# --- sizes -------------------------------------------------------------------------------
+
+_measures: dict[type, Callable[[Any], int] | None] = {}
+
+
+def _measure_of(kind: type) -> Callable[[Any], int] | None:
+    try:
+        return _measures[kind]
+    except KeyError:
+        measure = _measures[kind] = _find_measure(kind)
+        return measure
+
+
+def _find_measure(kind: type) -> Callable[[Any], int] | None:
+    """Return a cheap way to size instances of ``kind``, or None for what is never lifted."""
+    library = kind.__module__.partition(".")[0]
+    if library == "pandas" and hasattr(kind, "size"):
+        return _pandas_size  # the exact size of a frame takes longer than pickling a small one
+    if library in ("numpy", "pyarrow") and hasattr(kind, "nbytes"):
+        return _nbytes
+    return None
+
+
+def _pandas_size(value: Any) -> int:
+    return int(value.size) * 8
+
+
+def _nbytes(value: Any) -> int:
+    return int(value.nbytes)
+
+
+def size_of(value: object) -> int:
+    """Return about how many bytes a value of the graph takes."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if value is None or isinstance(value, int | float):
+        return 8
+    from dask.sizeof import sizeof
+
+    return int(sizeof(value))
+
+
+# --- in the worker -----------------------------------------------------------------------
+
+
+class _Loading(threading.local):
+    values: Sequence[Any] = ()
+
+
+_loading = _Loading()
+
+#: functions and classes that came by value, by their pickled form
+_code: dict[bytes, Any] = {}
+_MAX_CODE = 1024
+
+
+def loads(payload: bytes, values: Sequence[Any]) -> Work:
+    """Rebuild a pickled unit around the values of its arguments."""
+    outer, _loading.values = _loading.values, values
+    try:
+        return Work(*pickle.loads(payload))
+    finally:
+        _loading.values = outer
+
+
+def _lifted_value(slot: int) -> Any:
+    return _loading.values[slot]
+
+
+def _load_code(pickled: bytes) -> Any:
+    code = _code.get(pickled)
+    if code is None:
+        code = pickle.loads(pickled)
+        if len(_code) >= _MAX_CODE:
+            _code.pop(next(iter(_code)))
+        _code[pickled] = code
+    return code

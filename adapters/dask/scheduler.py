@@ -1,0 +1,67 @@
+"""One computation: from what Dask hands over to the values it gets back."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from dask._task_spec import GraphNode
+from dask.typing import Key
+
+from .finishing import take_finishing
+from .following import Follower
+from .graph import flat_keys, materialize, select
+from .observation import Observation, active_callbacks
+from .results import collect
+from .submission import Submission
+
+__all__ = ["compute"]
+
+
+def compute(dsk: Any, keys: Any, *, callbacks: Any = None, **_ignored: Any) -> Any:
+    """Do what `millpond.dask.get` promises."""
+    nodes = materialize(dsk)
+    requested = flat_keys(keys)
+    active = active_callbacks(callbacks)
+    with ExitStack() as stack:
+        observation = stack.enter_context(Observation(active)) if active else None
+        values = _compute(nodes, requested, observation)
+    return _nested(keys, values)
+
+
+def _compute(
+    nodes: dict[Key, GraphNode], requested: list[Key], observation: Observation | None
+) -> dict[Key, Any]:
+    """Return the values of the requested keys."""
+    if observation is not None:
+        nodes = observation.start(nodes)
+    graph = select(nodes, requested)
+    if observation is not None:
+        observation.begin(graph)
+    finishing = take_finishing(graph, requested, observation)
+    targets = {key: graph.resolve(key) for key in requested}
+    asked = {key for key in targets.values() if key in graph.tasks or key in graph.refs}
+    wanted = asked | finishing.needs
+    values: dict[Key, Any] = dict(graph.literals)
+
+    def arrived(key: Key, value: Any) -> None:
+        if key in asked:
+            values[key] = value
+        finishing.arrived(key, value)
+
+    with Submission(graph, wanted, grouped=not (observation and observation.wants_values)) as work:
+        if observation is None:
+            work.submit()
+        else:
+            follower = Follower(observation, work.units)
+            work.submit(follower.submitted)
+            follower.follow(work.refs.values())
+        collect(work.refs, arrived)
+    values.update(finishing.values)
+    return {key: values[target] for key, target in targets.items()}
+
+
+def _nested(keys: Any, values: dict[Key, Any]) -> Any:
+    if isinstance(keys, list):
+        return tuple([_nested(key, values) for key in keys])
+    return values[keys]

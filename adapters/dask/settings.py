@@ -1,0 +1,143 @@
+"""Dask's configuration: switching millpond on, and carrying the driver's settings to the tasks.
+
+A Dask task may itself compute (nested computations) or read settings, so each task is run under
+the settings of the driver that computed it. Only what differs from a fresh process's own
+configuration travels: usually a few bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import threading
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from .entry import get
+
+__all__ = ["Enabled", "apply_settings", "capture_settings", "disable", "enable"]
+
+#: Dask's own defaults need a distributed client or a shared disk for these two.
+_METHODS = {"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}
+
+#: Settings that mean something only in the process that made them.
+_LOCAL_SETTINGS = frozenset({"scheduler", "pool", "get", "callbacks"})
+
+
+class Enabled:
+    """The effect of one `enable`; as a context manager, undone at the end of the block."""
+
+    def __init__(self) -> None:
+        import dask.config
+
+        self._change: Any = dask.config.set({"scheduler": get, **_METHODS})
+
+    def undo(self) -> None:
+        """Give Dask's settings their former values. Calling it again does nothing."""
+        change, self._change = self._change, None
+        if self in _enabled:
+            _enabled.remove(self)
+        if change is not None:
+            change.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.undo()
+
+
+_enabled: list[Enabled] = []
+
+
+def enable() -> Enabled:
+    """Make millpond Dask's scheduler, and its shuffles and rechunks ordinary tasks.
+
+    Sets the configuration keys ``scheduler``, ``dataframe.shuffle.method`` and
+    ``array.rechunk.method``. Lasts until `disable`; ``with enable():`` limits it to a block.
+    """
+    enabled = Enabled()
+    _enabled.append(enabled)
+    return enabled
+
+
+def disable() -> None:
+    """Undo the latest `enable` that is still in force; without one, do nothing."""
+    if _enabled:
+        _enabled[-1].undo()
+
+
+def capture_settings() -> bytes:
+    """Return what a worker must set to see this process's Dask configuration, pickled."""
+    import dask.config
+
+    changed = {
+        path: value
+        for path, value in _differences(dask.config.config, _fresh_configuration())
+        if path not in _LOCAL_SETTINGS and _is_picklable(value)
+    }
+    return pickle.dumps(changed, protocol=5) if changed else b""
+
+
+_applied: tuple[bytes, Any] | None = None
+_apply_lock = threading.Lock()
+
+
+def apply_settings(captured: bytes) -> None:
+    """In a worker: compute with millpond, under the captured settings, from now on."""
+    global _applied
+    if _applied is not None and _applied[0] == captured:
+        return
+    import dask.config
+
+    with _apply_lock:
+        if _applied is not None:
+            _applied[1].__exit__(None, None, None)
+        settings = {"scheduler": get, **_METHODS}
+        if captured:
+            settings.update(pickle.loads(captured))
+        _applied = (captured, dask.config.set(settings))
+
+
+def _fresh_configuration() -> dict[str, Any]:
+    """What Dask's defaults, files and environment say, as a new process would read them."""
+    import dask.config
+
+    # Packages that are imported later add their defaults to the list.
+    return _read_configuration(len(dask.config.defaults))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_configuration(_packages: int) -> dict[str, Any]:
+    import dask.config
+
+    fresh: dict[str, Any] = {}
+    dask.config.refresh(config=fresh)
+    return fresh
+
+
+def _differences(
+    ours: Mapping[str, Any], fresh: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    for name, value in ours.items():
+        other = fresh.get(name)
+        if isinstance(value, Mapping) and (value or isinstance(other, Mapping)):
+            yield from _differences(
+                value, other if isinstance(other, Mapping) else {}, f"{prefix}{name}."
+            )
+        elif name not in fresh or (value is not other and value != other):
+            yield f"{prefix}{name}", value
+
+
+def _is_picklable(value: object) -> bool:
+    try:
+        pickle.dumps(value, protocol=5)
+    except Exception:  # noqa: BLE001 - a setting can be any object, and fail in any way
+        return False
+    return True

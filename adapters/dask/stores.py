@@ -1,0 +1,57 @@
+"""Tasks of ``dask.array.store`` that write into an object of the driver.
+
+In a worker they would write into a copy of it, and the data would silently be lost; so they
+run in the driver (``finishing``). Dask fuses such a task with those that make its chunk, which
+are to stay in the workers: `open_store` takes it out again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, _execute_subgraph
+from dask.typing import Key
+
+__all__ = ["open_store", "stores_in_driver"]
+
+
+def stores_in_driver(task: Task, literals: dict[Key, Any]) -> bool:
+    """Whether a task writes into an object of this process that no worker could write into."""
+    if not _stores(task):
+        return False
+    target = task.args[1]
+    if isinstance(target, DataNode):
+        target = target.value
+    elif isinstance(target, Alias | TaskRef):
+        key = target.target if isinstance(target, Alias) else target.key
+        if key not in literals:
+            return False  # a task opens the target, in a worker
+        target = literals[key]
+    # A zarr array is its files; anything else may be plain memory.
+    return not type(target).__module__.startswith("zarr")
+
+
+def _stores(task: GraphNode) -> bool:
+    return isinstance(task, Task) and getattr(task.func, "__name__", "") == "load_store_chunk"
+
+
+def _is_fused(task: GraphNode) -> bool:
+    return isinstance(task, Task) and task.func is _execute_subgraph
+
+
+def open_store(task: Task) -> dict[Key, GraphNode]:
+    """Return the tasks that a fused task consists of, if it ends in a store; else nothing.
+
+    The last of them has the key of the fused task, and may be fused itself.
+    """
+    last: GraphNode = task
+    while _is_fused(last):
+        inner, outkey = last.args[:2]
+        last = inner[outkey]
+    if last is task or not _stores(last):
+        return {}
+    inner, outkey, inkeys = task.args[:3]
+    keys: dict[Key, Key] = {name: ("part", task.key, name) for name in inner}
+    keys[outkey] = task.key
+    known: dict[Key, Any] = {**keys, **dict(zip(inkeys, task.args[3:], strict=True))}
+    return {keys[name]: node.substitute(known, key=keys[name]) for name, node in inner.items()}

@@ -1,0 +1,209 @@
+"""Grouping the tasks of a graph into units: what one call of a worker executes.
+
+Three steps. *Splits*: a task whose result is only ever picked apart (shuffles make one such
+task per partition and a ``getitem`` task per piece) becomes one unit that stores the pieces
+separately, so a consumer reads its own piece and nothing else. *Chains*: a task and its only
+consumer run in one unit, so that the result between them is never stored. *Order*: Dask's
+static order of what is left, in which the units are submitted.
+
+Pure: no engine, no pickling.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from dask._task_spec import Alias, GraphNode, Task, TaskRef
+from dask.core import getcycle
+from dask.order import order
+from dask.typing import Key
+
+from .graph import TaskGraph
+
+__all__ = ["Pick", "Unit", "make_units"]
+
+
+@dataclass(slots=True)
+class Pick:
+    """One piece of a split result: ``function(result, *arguments)``."""
+
+    #: the selecting tasks that this piece stands for
+    keys: list[Key]
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Unit:
+    """Tasks that one call executes, one after the other."""
+
+    #: each uses the one before; the last makes the result
+    tasks: list[Task]
+    #: what the tasks call their inputs from outside -> the key of the task or literal it is
+    inputs: dict[Key, Key]
+    #: the pieces to return instead of the result itself
+    picks: list[Pick] = field(default_factory=list)
+
+    @property
+    def key(self) -> Key:
+        """The key of the task that makes the result."""
+        return self.tasks[-1].key
+
+    @property
+    def outputs(self) -> list[list[Key]]:
+        """The keys of each object that the unit returns."""
+        return [pick.keys for pick in self.picks] if self.picks else [[self.key]]
+
+
+def make_units(graph: TaskGraph, wanted: Collection[Key], *, grouped: bool = True) -> list[Unit]:
+    """Group the graph's tasks, keeping each ``wanted`` key as an object; return them in order.
+
+    Args:
+        graph: the tasks.
+        wanted: keys of tasks (no aliases) whose results must be objects of their own.
+        grouped: False makes one unit of each task.
+
+    Raises:
+        RuntimeError: the graph holds a cycle.
+    """
+    if not grouped:
+        tasks = graph.tasks.values()
+        return _in_order([Unit([task], _inputs(graph, [task])) for task in tasks])
+    picks = _find_splits(graph, wanted)
+    picked = {key for pieces in picks.values() for piece in pieces for key in piece.keys}
+    units = _chain(graph, wanted, picks, picked)
+    if sum(len(unit.tasks) for unit in units) + len(picked) < len(graph.tasks):
+        cycle = getcycle(graph.tasks, None)  # a chain that is a circle has no first task
+        raise RuntimeError("the graph holds a cycle: " + " -> ".join(map(repr, cycle)))
+    return _in_order(units)
+
+
+# --- splits ------------------------------------------------------------------------------
+
+
+def _find_splits(graph: TaskGraph, wanted: Collection[Key]) -> dict[Key, list[Pick]]:
+    """Return the pieces of every task whose consumers all select from it by a constant."""
+    selectors: dict[Key, list[tuple[Key, Task]]] = {}
+    for key, task in graph.tasks.items():
+        source = _selected_from(task)
+        if source is not None:
+            selectors.setdefault(graph.resolve(source), []).append((key, task))
+    selecting = {key for pairs in selectors.values() for key, _ in pairs}
+    splits: dict[Key, list[Pick]] = {}
+    for source, pairs in selectors.items():
+        if (
+            len(pairs) >= 2
+            and len(pairs) == len(graph.dependents.get(source, ()))
+            and source not in wanted
+            and source not in selecting  # a piece of a piece: the second selection is a task
+            and not graph.tasks[source].block_fusion
+        ):
+            splits[source] = _pieces(pairs)
+    return splits
+
+
+def _selected_from(task: Task) -> Key | None:
+    """Return the key that ``task`` does nothing with but select a constant item of it."""
+    function = task.func
+    if function is operator.getitem:
+        constants = 1
+    elif function is dict.get:  # Bag.groupby
+        constants = 2
+    elif getattr(function, "__name__", "") == "shuffle_group_get":  # last stage of a shuffle
+        constants = 1
+    else:
+        return None
+    if task.kwargs or len(task.args) != constants + 1 or len(task.dependencies) != 1:
+        return None
+    source, index = task.args[0], task.args[1]
+    if type(index) not in (int, str) or isinstance(task.args[-1], GraphNode | TaskRef):
+        return None
+    if isinstance(source, Alias):
+        return source.target
+    return source.key if isinstance(source, TaskRef) else None
+
+
+def _pieces(pairs: list[tuple[Key, Task]]) -> list[Pick]:
+    pieces: dict[tuple[Any, type, Any], Pick] = {}
+    for key, task in pairs:
+        identity = (task.func, type(task.args[1]), task.args[1])
+        piece = pieces.get(identity)
+        if piece is None:
+            pieces[identity] = Pick([key], task.func, task.args[1:])
+        else:
+            piece.keys.append(key)
+    return list(pieces.values())
+
+
+# --- chains ------------------------------------------------------------------------------
+
+
+def _chain(
+    graph: TaskGraph,
+    wanted: Collection[Key],
+    picks: dict[Key, list[Pick]],
+    picked: set[Key],
+) -> list[Unit]:
+    following: dict[Key, Key] = {}
+    preceded: set[Key] = set()
+    for key, task in graph.tasks.items():
+        if key in picked or task.block_fusion:
+            continue
+        dependencies = graph.task_dependencies(key)
+        if len(dependencies) != 1:
+            continue
+        (previous,) = dependencies
+        if (
+            len(graph.dependents[previous]) == 1
+            and previous not in wanted
+            and previous not in picked
+            and previous not in picks
+            and _names_of(graph, task, previous) == [previous]  # not by an alias
+            and not graph.tasks[previous].block_fusion
+        ):
+            following[previous] = key
+            preceded.add(key)
+    units = []
+    for key, task in graph.tasks.items():
+        if key in preceded or key in picked:
+            continue
+        tasks = [task]
+        last = key
+        while last in following:
+            last = following[last]
+            tasks.append(graph.tasks[last])
+        units.append(Unit(tasks, _inputs(graph, tasks), picks.get(last, [])))
+    return units
+
+
+def _names_of(graph: TaskGraph, task: Task, target: Key) -> list[Key]:
+    return [name for name in task.dependencies if graph.resolve(name) == target]
+
+
+def _inputs(graph: TaskGraph, tasks: list[Task]) -> dict[Key, Key]:
+    inputs = {name: graph.resolve(name) for name in tasks[0].dependencies}
+    for previous, task in pairwise(tasks):
+        inputs |= {n: graph.resolve(n) for n in task.dependencies if n != previous.key}
+    return inputs
+
+
+# --- order -------------------------------------------------------------------------------
+
+
+def _in_order(units: list[Unit]) -> list[Unit]:
+    unit_of = {key: unit.key for unit in units for keys in unit.outputs for key in keys}
+    nodes: dict[Key, Task] = {}
+    connected = False
+    for unit in units:
+        dependencies = {unit_of[key] for key in unit.inputs.values() if key in unit_of}
+        connected = connected or bool(dependencies)
+        # All that matters to Dask's ordering is what depends on what.
+        nodes[unit.key] = Task(unit.key, len, *map(TaskRef, dependencies))
+    if not connected:
+        return units
+    priority = order(nodes)
+    return sorted(units, key=lambda unit: priority[unit.key])

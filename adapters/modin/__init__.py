@@ -1,0 +1,17 @@
+"""Modin on millpond: an engine named "Millpond" for an unmodified Modin 0.37.
+
+Select it with ``MODIN_ENGINE=millpond`` or ``modin.config.Engine.put("Millpond")``; the public
+names are in `millpond.modin`. This package imports Modin only when Modin itself is imported.
+
+How a Modin frame maps onto the engine:
+
+==========================  ===================================================================
+Modin                       millpond
+==========================  ===================================================================
+block partition             one object ref, plus the calls that wait to run on it
+length, width               inline in the completion of the task that made the block: `extents`
+call queue                  one task, however long the queue
+function of an operation    pickled once, unpickled once per worker: `functions`
+refs nested in arguments    top-level arguments of the task, so no task blocks on one: `arguments`
+==========================  ===================================================================
+"""

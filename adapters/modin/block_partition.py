@@ -1,0 +1,158 @@
+"""One block of a frame: an object ref, and the calls that wait to run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import pandas as pd
+from modin.core.dataframe.pandas.partitioning.partition import PandasDataframePartition
+
+import millpond
+
+from . import session, tasks
+from .arguments import pack
+from .engine_wrapper import MillpondWrapper, submit
+from .extents import Extent, extents_of
+
+#: An entry of a call queue: function, positional arguments, keyword arguments.
+Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
+
+#: Which node holds the data. There is one.
+NODE_IP = "127.0.0.1"
+
+
+class PandasOnMillpondDataframePartition(
+    PandasDataframePartition  # type: ignore[misc]  # Modin is not annotated
+):
+    """A block whose data is in the object store.
+
+    Args:
+        data: Ref to the data, on which ``call_queue`` has not run yet.
+        length: Rows, or how to get them; None if unknown.
+        width: Columns, or how to get them; None if unknown.
+        ip: Address of the node that holds the data.
+        call_queue: Calls to run on the data, each with the result of the one before.
+
+    Raises:
+        TypeError: ``data`` is not a ref.
+    """
+
+    execution_wrapper = MillpondWrapper
+
+    def __init__(
+        self,
+        data: millpond.ObjectRef[Any],
+        length: int | Extent | millpond.ObjectRef[Any] | None = None,
+        width: int | Extent | millpond.ObjectRef[Any] | None = None,
+        ip: str = NODE_IP,
+        call_queue: Sequence[Call] = (),
+    ) -> None:
+        super().__init__()
+        if not isinstance(data, millpond.ObjectRef):
+            raise TypeError(f"a partition is made of a millpond.ObjectRef, not of {type(data)}")
+        self._data = data
+        self.call_queue = list(call_queue)
+        # Readers give a ref to the bare number where they do not know it.
+        self._length_cache = Extent(length) if isinstance(length, millpond.ObjectRef) else length
+        self._width_cache = Extent(width) if isinstance(width, millpond.ObjectRef) else width
+        self._ip_cache = ip
+        #: Whether the call queue ran once already, without its result being kept.
+        self._ran = False
+
+    def apply(self, func: Any, *args: Any, **kwargs: Any) -> Self:
+        """Run ``func`` on the data after the queued calls, as one task."""
+        if self._ran:
+            # A second reader of a lazy block: now it pays to keep what the queue computes.
+            self.drain_call_queue()
+        self._ran = bool(self.call_queue)
+        data, length, width = self._transformed([*self.call_queue, (func, args, kwargs)])
+        return type(self)(data, length, width, self._ip_cache)
+
+    def add_to_apply_calls(
+        self, func: Any, *args: Any, length: Any = None, width: Any = None, **kwargs: Any
+    ) -> Self:
+        """Return a block that will run ``func`` on the data of this one."""
+        return type(self)(
+            self._data, length, width, self._ip_cache, [*self.call_queue, (func, args, kwargs)]
+        )
+
+    def drain_call_queue(self) -> None:
+        """Submit the queued calls, as one task, and keep its result as the data."""
+        if not self.call_queue:
+            return
+        self._data, length, width = self._transformed(self.call_queue)
+        self.call_queue = []
+        self._ran = False
+        # A number that is known already stays: it needs no waiting.
+        if not isinstance(self._length_cache, int):
+            self._length_cache = length
+        if not isinstance(self._width_cache, int):
+            self._width_cache = width
+
+    def _transformed(self, calls: Sequence[Call]) -> tuple[millpond.ObjectRef[Any], Extent, Extent]:
+        """Submit ``calls`` on the data; return the result with its length and width."""
+        wrapper = self.execution_wrapper
+        sendable = [(wrapper.sendable(func), args, kwargs) for func, args, kwargs in calls]
+        template, refs = pack(sendable)
+        result, shapes = submit(tasks.transform, 2, self._data, template, *refs)
+        return result, *extents_of(shapes, 0)
+
+    def wait(self) -> None:
+        """Wait until the queued calls have run."""
+        self.drain_call_queue()
+        self.execution_wrapper.wait(self._data)
+
+    def mask(self, row_labels: Any, col_labels: Any) -> Self:
+        """Return a block with the chosen rows and columns, lazily."""
+        masked: Self = super().mask(row_labels, col_labels)
+        # The base class gives up a length that is still being computed.
+        if isinstance(row_labels, slice) and isinstance(self._length_cache, Extent):
+            masked._length_cache = self._length_cache.sliced(row_labels)
+        if isinstance(col_labels, slice) and isinstance(self._width_cache, Extent):
+            masked._width_cache = self._width_cache.sliced(col_labels)
+        return masked
+
+    def length(self, materialize: bool = True) -> Any:
+        """Return the number of rows; if not ``materialize``, perhaps a future of it."""
+        self._measure_if_unknown(self._length_cache)
+        if materialize:
+            self._length_cache = self.execution_wrapper.materialize(self._length_cache)
+        return self._length_cache
+
+    def width(self, materialize: bool = True) -> Any:
+        """Return the number of columns; if not ``materialize``, perhaps a future of it."""
+        self._measure_if_unknown(self._width_cache)
+        if materialize:
+            self._width_cache = self.execution_wrapper.materialize(self._width_cache)
+        return self._width_cache
+
+    def _measure_if_unknown(self, extent: Any) -> None:
+        if extent is not None:
+            return
+        if self.call_queue:
+            self.drain_call_queue()
+            return
+        length, width = extents_of(submit(tasks.measure, 1, self._data), 0)
+        self._length_cache = length if self._length_cache is None else self._length_cache
+        self._width_cache = width if self._width_cache is None else self._width_cache
+
+    def ip(self, materialize: bool = True) -> str:
+        """Return the address of the node that holds the data."""
+        return self._ip_cache
+
+    def __copy__(self) -> Self:
+        return type(self)(
+            self._data, self._length_cache, self._width_cache, self._ip_cache, self.call_queue
+        )
+
+    @classmethod
+    def put(cls, obj: pd.DataFrame) -> Self:
+        """Put a pandas frame into the store and wrap it."""
+        session.ensure_started()
+        return cls(millpond.put(obj), len(obj.index), len(obj.columns))
+
+    @classmethod
+    def preprocess_func(cls, func: Callable[..., Any]) -> Any:
+        """Return the form of ``func`` in which it is sent with every task."""
+        return cls.execution_wrapper.sendable(func)

@@ -1,0 +1,66 @@
+"""Lengths and widths of partitions that are still being computed.
+
+Every task that makes partitions returns their shapes as one more small result, which the engine
+carries inline in the message that the task is done. An `Extent` is one number out of it: it costs
+no task and no object in the store, and becomes an ``int`` as soon as somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import millpond
+
+#: Rows and columns of one partition.
+Shape = tuple[int, int]
+
+
+def shape_of(value: Any) -> Shape:
+    """Return rows and columns of a partition's value; 0 for what it does not have."""
+    rows = len(value) if hasattr(value, "__len__") else 0
+    return rows, len(getattr(value, "columns", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which number to take out of what a task returned."""
+
+    #: Which of the shapes, and 0 for its length, 1 for its width; None for a bare number.
+    position: tuple[int, Literal[0, 1]] | None
+    #: Slices of that axis taken since, first one first.
+    slices: tuple[slice, ...] = ()
+
+    def pick(self, value: Sequence[Shape] | int) -> int:
+        """Return the number, out of the value of the ref."""
+        if isinstance(value, int):
+            extent = value
+        else:
+            assert self.position is not None
+            result, axis = self.position
+            extent = value[result][axis]
+        for taken in self.slices:
+            extent = len(range(*taken.indices(extent)))
+        return extent
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The length or width of one partition, once the task that makes it is done."""
+
+    #: Ref to the shapes of all results of that task, or to the number by itself.
+    source: millpond.ObjectRef[Any]
+    selection: Selection = Selection(None)
+
+    def sliced(self, taken: slice) -> Extent:
+        """Return the extent of ``taken`` out of this axis."""
+        if taken == slice(None):
+            return self
+        position, slices = self.selection.position, self.selection.slices
+        return Extent(self.source, Selection(position, (*slices, taken)))
+
+
+def extents_of(shapes: millpond.ObjectRef[Any], result: int) -> tuple[Extent, Extent]:
+    """Return length and width of one result of the task that returns ``shapes``."""
+    return Extent(shapes, Selection((result, 0))), Extent(shapes, Selection((result, 1)))

@@ -1,0 +1,66 @@
+"""What runs in the workers: the bodies of all tasks that Modin's partitions submit.
+
+Each takes a template made by `arguments.pack` and the values of its refs. Bodies that make
+partitions return one more value than partitions: the tuple of their shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+from modin.core.dataframe.pandas.partitioning.axis_partition import PandasDataframeAxisPartition
+
+from . import read_only
+from .arguments import unpack
+from .extents import Shape, shape_of
+from .session import select_in_worker
+
+
+def call(template: Any, *values: Any) -> Any:
+    """Call a function; what it returns is the result, or the sequence of results."""
+    select_in_worker()
+    function, args, kwargs, as_frame = unpack(template, values)
+    result = function(*args, **kwargs)
+    if as_frame and not isinstance(result, pd.DataFrame):
+        result = pd.DataFrame(result)
+    return result
+
+
+def transform(value: Any, template: Any, *values: Any) -> tuple[Any, tuple[Shape, ...]]:
+    """Run a whole call queue on the value of one partition."""
+    select_in_worker()
+    for function, args, kwargs in unpack(template, values):
+        value = read_only.call(function, value, *args, **kwargs)
+    return value, (shape_of(value),)
+
+
+def measure(value: Any) -> tuple[Shape, ...]:
+    """Return the shape of one partition, in the form that `transform` returns it."""
+    return (shape_of(value),)
+
+
+def map_axis(template: Any, *values: Any) -> tuple[Any, ...]:
+    """Run a function on partitions joined along an axis, and split its result."""
+    return _deploy(PandasDataframeAxisPartition.deploy_axis_func, template, values)
+
+
+def combine_axes(template: Any, *values: Any) -> tuple[Any, ...]:
+    """Run a function on two joined groups of partitions, and split its result."""
+    deployer = PandasDataframeAxisPartition.deploy_func_between_two_axis_partitions
+    return _deploy(deployer, template, values)
+
+
+def split_axis(template: Any, *values: Any) -> tuple[Any, ...]:
+    """Run a function that splits the joined partitions itself."""
+    return _deploy(PandasDataframeAxisPartition.deploy_splitting_func, template, values)
+
+
+def _deploy(deployer: Callable[..., Any], template: Any, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Call one of Modin's functions for axis partitions, which joins, calls and splits."""
+    select_in_worker()
+    axis, function, args, kwargs = unpack(template, values)
+    results = deployer(axis, read_only.CallOnce(function), *args, **kwargs)
+    frames = list(results) if isinstance(results, (list, tuple)) else [results]
+    return (*frames, tuple(map(shape_of, frames)))

@@ -1,0 +1,42 @@
+"""What the tests of the Modin engine share: Modin on the engine, and comparison with pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import millpond
+
+#: Modin announces what it cannot do in partitions; here that is a failure.
+NO_DEFAULTING = pytest.mark.filterwarnings("error:.*defaulting to pandas.*:UserWarning")
+
+
+@pytest.fixture
+def mpd(engine: millpond.Context) -> Iterator[ModuleType]:  # noqa: ARG001 - it must run
+    """Return ``modin.pandas``, with our engine selected."""
+    import modin.config
+    import modin.pandas
+
+    modin.config.Engine.put("millpond")
+    with modin.config.context(NPartitions=4):
+        yield modin.pandas
+
+
+def assert_same(modin_value: Any, pandas_value: Any, **how: Any) -> None:
+    """Both are equal, dtypes, labels and names included; ``how`` relaxes that as in pandas."""
+    if hasattr(modin_value, "modin"):
+        frame = modin_value._query_compiler._modin_frame
+        assert type(frame).__name__ == "PandasOnMillpondDataframe"
+        modin_value = modin_value.modin.to_pandas()
+    if isinstance(pandas_value, pd.DataFrame):
+        pd.testing.assert_frame_equal(modin_value, pandas_value, **how)
+    elif isinstance(pandas_value, pd.Series):
+        pd.testing.assert_series_equal(modin_value, pandas_value, **how)
+    elif isinstance(pandas_value, pd.Index):
+        pd.testing.assert_index_equal(modin_value, pandas_value, **how)
+    else:
+        assert modin_value == pytest.approx(pandas_value)

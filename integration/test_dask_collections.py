@@ -1,0 +1,130 @@
+"""Every kind of Dask collection gives the answers of Dask's own synchronous scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dask
+import dask.array as da
+import dask.bag as db
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+
+import millpond
+import millpond.dask
+
+
+@pytest.fixture(autouse=True)
+def enabled(engine: millpond.Context) -> Iterator[millpond.Context]:
+    with millpond.dask.enable():
+        yield engine
+
+
+def check(*collections: Any) -> None:
+    ours = dask.compute(*collections)
+    theirs = dask.compute(*collections, scheduler="sync")
+    for our, their in zip(ours, theirs, strict=True):
+        if isinstance(their, np.ndarray):
+            np.testing.assert_allclose(our, their)
+            assert our.dtype == their.dtype
+        elif isinstance(their, pd.DataFrame):
+            pd.testing.assert_frame_equal(our, their)
+        elif isinstance(their, pd.Series):
+            pd.testing.assert_series_equal(our, their)
+        else:
+            assert our == their
+
+
+def test_delayed() -> None:
+    @dask.delayed
+    def inc(x: int) -> int:
+        return x + 1
+
+    values = [inc(i) for i in range(30)]
+    quotient, rest = dask.delayed(divmod, nout=2)(17, 5)
+    check(dask.delayed(sum)(values), quotient + rest, dask.delayed({"a": [values[3]], "b": 2}))
+    assert dask.compute({"a": values[0], "b": (values[1], [3])}) == ({"a": 1, "b": (2, [3])},)
+
+
+def test_bag() -> None:
+    bag = db.from_sequence(range(500), npartitions=7)
+    check(bag.map(lambda x: x * x).filter(lambda x: x % 3 == 0).sum(), bag.frequencies())
+    grouped = dict(bag.groupby(lambda x: x % 4, shuffle="tasks").compute())
+    assert {k: sorted(v) for k, v in grouped.items()} == {k: [*range(k, 500, 4)] for k in range(4)}
+    check(bag.repartition(3).map_partitions(lambda part: [sum(part)]), bag.repartition(20))
+    check(bag.take(5, compute=False), bag.to_delayed()[0])
+
+
+def test_array() -> None:
+    x = da.random.default_rng(1).random((300, 200), chunks=(70, 60))
+    check(x, x.sum(axis=0), (x @ x.T)[:5], x.rechunk((300, 20)).std(axis=0), x[::3, 7])
+    q, r = da.linalg.qr(x.rechunk((75, 200)))
+    check(q @ r, da.linalg.svd(x.rechunk((75, 200)))[1], da.percentile(x[:, 0], [10, 50]))
+    result = (x + 1).compute()
+    result += 1  # results are the caller's own
+
+
+def test_dataframe() -> None:
+    n = 20_000
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame(
+        {
+            "key": rng.integers(0, 200, n),
+            "value": rng.random(n),
+            "text": rng.integers(0, 50, n).astype(str),
+            "when": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, n, n), "s"),
+        }
+    )
+    other = pd.DataFrame({"key": np.arange(200), "weight": rng.random(200)})
+    df, right = dd.from_pandas(frame, npartitions=6), dd.from_pandas(other, npartitions=2)
+    check(df, df.value.mean(), df.groupby("text").value.sum(), df[df.value > 0.5].key.nunique())
+    check(df.set_index("when"), df.sort_values("value"))
+    merged = df.merge(right, on="key").compute().sort_values(["when", "value"])
+    expected = frame.merge(other, on="key").sort_values(["when", "value"])
+    pd.testing.assert_frame_equal(
+        merged.reset_index(drop=True), expected.reset_index(drop=True), check_dtype=False
+    )
+    result = df.compute()
+    result.iloc[0, 0] = -1  # results are the caller's own
+
+
+def test_more_partitions_than_one_stage_of_a_shuffle() -> None:
+    frame = pd.DataFrame({"a": np.arange(2_000) % 97, "b": np.arange(2_000.0)})
+    shuffled = dd.from_pandas(frame, npartitions=40).shuffle("a", npartitions=45)
+    parts = dask.compute(*shuffled.to_delayed())
+    assert len(parts) == 45
+    owners = pd.concat([part.assign(part=i) for i, part in enumerate(parts)])
+    assert set(owners.groupby("a").part.nunique()) == {1}
+    pd.testing.assert_frame_equal(owners[["a", "b"]].sort_values("b"), frame, check_dtype=False)
+
+
+@pytest.mark.filterwarnings("ignore:Computing mixed collections:UserWarning")
+def test_mixed_collections_in_one_computation() -> None:
+    array = da.arange(100, chunks=30)
+    frame = dd.from_pandas(pd.DataFrame({"a": range(50)}), npartitions=3)
+    bag = db.from_sequence(range(10), npartitions=2)
+    single = dask.delayed(abs)(-3)
+    assert dask.compute(array.sum(), frame.a.sum(), bag.sum(), single) == (4950, 1225, 45, 3)
+
+
+def test_store_into_an_array_of_the_driver() -> None:
+    source = da.arange(1_000, chunks=100).reshape((50, 20)) * 2
+    target = np.zeros((50, 20))
+    da.store(source, target)
+    np.testing.assert_array_equal(target, np.arange(1_000).reshape((50, 20)) * 2)
+    kept = source.persist()
+    again = np.zeros((50, 20))
+    da.store([kept, kept + 1], [again, target], lock=True)
+    np.testing.assert_array_equal(again + 1, target)
+
+
+def test_a_peer_to_peer_graph_names_the_setting() -> None:
+    frame = dd.from_pandas(pd.DataFrame({"a": range(50)}), npartitions=3)
+    with (
+        dask.config.set({"dataframe.shuffle.method": "p2p"}),
+        pytest.raises(RuntimeError, match=r'"dataframe.shuffle.method": "tasks"'),
+    ):
+        frame.shuffle("a").compute()

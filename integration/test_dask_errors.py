@@ -1,0 +1,131 @@
+"""Failures of Dask tasks on millpond: original types, tracebacks, and nothing left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+
+import millpond
+import millpond.dask
+from integration.conftest import assert_store_empty
+from millpond.errors import RemoteTraceback, SerializationError, WorkerCrashedError
+
+
+class CustomError(ValueError):
+    def __init__(self, code: int, *, detail: str) -> None:
+        super().__init__(code)
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _custom, (self.args[0], self.detail)
+
+
+def _custom(code: int, detail: str) -> CustomError:
+    return CustomError(code, detail=detail)
+
+
+def fails_for(i: int) -> int:
+    if i == 3:
+        raise CustomError(i, detail="three")
+    return i
+
+
+@pytest.fixture(autouse=True)
+def enabled(engine: millpond.Context) -> Iterator[millpond.Context]:
+    with millpond.dask.enable():
+        yield engine
+
+
+def test_the_original_error_with_the_remote_traceback() -> None:
+    total = dask.delayed(sum)([dask.delayed(fails_for)(i) for i in range(6)])
+    with pytest.raises(CustomError) as caught:
+        total.compute()
+    error = caught.value
+    assert error.args == (3,)
+    assert error.detail == "three"
+    assert "in the Dask task 'fails_for-" in str(error.__cause__)
+    assert isinstance(error.__cause__, RemoteTraceback)
+    assert 'raise CustomError(i, detail="three")' in str(error.__cause__)
+    del caught, error
+    assert_store_empty()
+
+
+def test_the_first_failure_cancels_the_rest(tmp_path: Path) -> None:
+    def slow(i: int) -> int:
+        time.sleep(0.05)
+        (tmp_path / str(i)).touch()
+        return i
+
+    def fail() -> None:
+        raise LookupError("early")
+
+    tasks = [dask.delayed(slow)(i) for i in range(200)]
+    with pytest.raises(LookupError, match="early"):
+        dask.compute(dask.delayed(fail)(), *[dask.delayed(abs)(task) for task in tasks])
+    started = len(list(tmp_path.iterdir()))
+    assert started < 60
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) <= started + 2  # those that ran already
+    assert dask.delayed(abs)(-1).compute() == 1
+
+
+def test_interrupting_cancels_everything(tmp_path: Path) -> None:
+    def slow(i: int) -> int:
+        (tmp_path / str(i)).touch()
+        time.sleep(0.1)
+        return i
+
+    total = dask.delayed(sum)([dask.delayed(slow)(i) for i in range(100)])
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        total.compute()
+    timer.join()
+    time.sleep(0.2)
+    started = len(list(tmp_path.iterdir()))
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) == started < 100
+    assert dask.delayed(abs)(-1).compute() == 1
+    assert_store_empty()
+
+
+def test_what_cannot_be_pickled_is_named() -> None:
+    lock = threading.Lock()
+    with pytest.raises(SerializationError, match="uses_lock-") as caught:
+        dask.delayed(lambda x: x)(lock, dask_key_name="uses_lock-1").compute()
+    assert "lock" in str(caught.value)
+
+    def returns_lock() -> object:
+        return threading.Lock()
+
+    with pytest.raises(SerializationError, match="lock"):
+        dask.delayed(returns_lock)().compute()
+
+
+def test_a_task_that_kills_its_worker() -> None:
+    def crash() -> None:
+        os._exit(3)
+
+    with pytest.raises(WorkerCrashedError, match="crash"):
+        dask.delayed(crash)().compute()
+    assert dask.delayed(abs)(-1).compute() == 1
+
+
+def test_a_failure_does_not_keep_results_alive() -> None:
+    def fail(a: np.ndarray) -> None:
+        raise ArithmeticError(a.size)
+
+    large = dask.delayed(np.ones)(1 << 20)
+    with pytest.raises(ArithmeticError) as caught:
+        dask.compute(large, dask.delayed(fail)(large))
+    assert_store_empty()
+    assert caught.value.args == (1 << 20,)

@@ -1,0 +1,168 @@
+"""The parts of the adapter that can be tried without Modin running on the engine."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pytest
+
+import millpond
+from integration.conftest import MIB
+from millpond.adapters.modin import read_only
+from millpond.adapters.modin.arguments import pack, unpack
+from millpond.adapters.modin.extents import Extent, Selection, extents_of, shape_of
+from millpond.adapters.modin.file_sizes import frame_bytes
+from millpond.adapters.modin.functions import INLINE_LIMIT, ShippedFunction, ship
+from millpond.errors import SerializationError
+
+
+@pytest.mark.usefixtures("engine")
+def test_refs_are_lifted_out_of_arguments_and_put_back() -> None:
+    first, second, shapes = map(millpond.put, ("one", "two", ((7, 3),)))
+    length, width = extents_of(shapes, 0)
+    arguments = (first, [second, {"k": (first, length)}], width.sliced(slice(1, None)), "plain")
+    template, refs = pack(arguments)
+    assert refs == [first, second, shapes]
+    values = millpond.get(refs)
+    filled = unpack(pickle.loads(pickle.dumps(template)), values)
+    assert filled == ("one", ["two", {"k": ("one", 7)}], 2, "plain")
+
+
+def test_arguments_without_refs_are_not_copied() -> None:
+    arguments = [list(range(10)), {"k": ("x", OrderedDict(a=1))}]
+    template, refs = pack(arguments)
+    assert template is arguments
+    assert refs == []
+    assert unpack(template, ()) is arguments
+
+
+@pytest.mark.usefixtures("engine")
+def test_extents_follow_slices() -> None:
+    source = millpond.put(10)
+    extent = Extent(source).sliced(slice(None)).sliced(slice(2, None)).sliced(slice(None, None, 3))
+    assert extent.selection.pick(10) == len(range(10)[2:][::3])
+    assert Selection((1, 0)).pick(((4, 5), (6, 7))) == 6
+
+
+def test_shapes_of_what_partitions_may_hold() -> None:
+    assert shape_of(pd.DataFrame({"a": [1, 2]})) == (2, 1)
+    assert shape_of(pd.Series([1, 2, 3])) == (3, 0)
+    assert shape_of(5) == (0, 0)
+
+
+def test_small_functions_are_loaded_once() -> None:
+    offset = 3
+    shipped = ship(lambda value: value + offset)
+    assert isinstance(shipped, ShippedFunction)
+    message = pickle.dumps(shipped)
+    loaded = pickle.loads(message)
+    assert loaded(4) == 7
+    assert pickle.loads(message) is loaded
+
+
+def test_small_functions_may_write_to_the_arrays_that_they_captured() -> None:
+    counter = np.zeros(3)
+
+    def count() -> float:
+        counter[0] += 1
+        return float(counter[0])
+
+    message = cloudpickle.dumps(ship(count))
+    assert pickle.loads(message)() == 1
+    assert pickle.loads(message)() == 1
+    assert counter[0] == 0
+
+
+@pytest.mark.usefixtures("engine")
+def test_functions_with_much_data_go_to_the_store() -> None:
+    table = np.arange(MIB)
+    shipped = ship(lambda: int(table.sum()))
+    assert isinstance(shipped, millpond.ObjectRef)
+    assert millpond.get(shipped)() == table.sum()
+    text = "x" * INLINE_LIMIT
+    assert isinstance(ship(lambda: text), millpond.ObjectRef)
+
+
+def test_functions_that_cannot_be_sent_are_named() -> None:
+    lock = threading.Lock()
+
+    def locked() -> None:
+        lock.acquire()
+
+    with pytest.raises(SerializationError, match=r"locked.*lock"):
+        ship(locked)
+
+
+def test_calls_are_repeated_only_for_read_only_buffers() -> None:
+    array = np.zeros(3)
+    array.flags.writeable = False
+    calls: list[int] = []
+
+    def write(target: np.ndarray, *, error: Exception | None = None) -> np.ndarray:
+        calls.append(1)
+        if error is not None:
+            raise error
+        target[0] = 1
+        return target
+
+    assert read_only.call(write, array)[0] == 1
+    assert array[0] == 0
+    assert len(calls) == 2
+    for error, times in ((ValueError("x"), 1), (TypeError("read-only"), 1)):
+        calls.clear()
+        with pytest.raises(type(error)):
+            read_only.call(write, array, error=error)
+        assert len(calls) == times
+    calls.clear()
+    once = read_only.CallOnce(write)
+    failure = ValueError("assignment destination is read-only")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="read-only"):
+            once(array, error=failure)
+    assert len(calls) == 2
+
+
+def test_estimates_of_file_sizes(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"n": range(1000), "x": 0.5, "s": "text"})
+    for number in range(12):
+        frame.to_parquet(tmp_path / f"{number}.parquet")
+    memory = 12 * frame.memory_usage(index=False)
+
+    def parquet(path: Any, **more: Any) -> float:
+        return frame_bytes("parquet", {"path": path, **more})
+
+    assert parquet(tmp_path, columns=["n", "x"]) == pytest.approx(memory[["n", "x"]].sum())
+    assert parquet(str(tmp_path / "*.parquet")) > memory.sum()
+    assert parquet([tmp_path / "0.parquet"], columns=["n"]) == 8000
+    (tmp_path / "frame.csv").write_text("a,b\n" * 1000)
+    assert frame_bytes("csv", {"filepath_or_buffer": tmp_path / "frame.csv"}) == 8000
+
+
+@pytest.mark.parametrize(
+    "source", ["https://host/x.parquet", "/missing", b"", None, 5, "\0", object()]
+)
+def test_no_estimate_where_there_is_no_telling(source: Any) -> None:
+    assert frame_bytes("parquet", {"path": source}) == 0
+    assert frame_bytes("csv", {"filepath_or_buffer": source}) == 0
+
+
+def test_a_file_that_is_not_parquet_is_the_readers_business(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.parquet"
+    path.write_text("not parquet")
+    assert frame_bytes("parquet", {"path": path}) == 0
+
+
+def test_partitions_grow_with_the_data_only() -> None:
+    from millpond.adapters.modin.sizing import partitions_for
+
+    assert partitions_for(0, MIB, 2) == 2
+    assert partitions_for(MIB / 8, MIB, 2) == 2
+    assert partitions_for(4 * MIB, MIB, 2) == 24
+    assert partitions_for(1e15, MIB, 2) == 1024
