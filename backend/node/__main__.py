@@ -132,6 +132,7 @@ async def _serve(
         on_idle=server.tasks.pump,
         on_died=server.worker_died,
         on_retired=server.tasks.recall_retired,
+        on_broken=server.give_up,
     )
     server.tasks.pool = server.actors.pool = server.pool
     server.tasks.actors = server.actors

@@ -157,6 +157,12 @@ class NodeServer:
         else:
             self.tasks.worker_died(worker, reason)
 
+    def give_up(self, reason: str) -> None:
+        """The node cannot go on; the driver sees its connection end."""
+        _log.error("the session ends: %s", reason)
+        if not self.finished.done():
+            self.finished.set_result(None)
+
     # --- messages ---
 
     def _hello(self, peer: Peer, message: m.Hello) -> None:

@@ -51,8 +51,8 @@ class TaskService:
         self.pool: WorkerPool
         self.actors: ActorService
         self._tasks: dict[Hashable, _NodeTask] = {}
-        #: function -> bytes it usually writes
-        self._outputs: dict[bytes, float] = {}
+        #: function and name of a task -> bytes it usually writes
+        self._outputs: dict[tuple[bytes, str], float] = {}
         self._pumping = False
 
     # --- from owners ---
@@ -78,7 +78,7 @@ class TaskService:
             for argument in task.arguments
             if argument.value.kind == m.STORED
         }
-        expected = self._outputs.get(task.function_id)
+        expected = self._outputs.get((task.function_id, task.name))
         output = sum(stored.values()) if expected is None else int(expected)
         self._tasks[task.task_id] = _NodeTask(message, owner)
         self.queue.add(
@@ -106,7 +106,8 @@ class TaskService:
         """A worker ended a task that the node had given it."""
         node_task = self._tasks.pop(message.task_id, None)
         if node_task is not None:
-            self._learn_output(node_task.task.function_id, message.output_bytes)
+            task = node_task.task
+            self._learn_output((task.function_id, task.name), message.output_bytes)
         self.queue.release(message.task_id)
         self.pool.release(worker)
         self.pump()
@@ -245,13 +246,13 @@ class TaskService:
                 )
             )
 
-    def _learn_output(self, function_id: bytes, output: int) -> None:
-        known = self._outputs.get(function_id)
+    def _learn_output(self, group: tuple[bytes, str], output: int) -> None:
+        known = self._outputs.get(group)
         # Quick to rise, slow to fall: too small an estimate costs more than too large a one.
         if known is None or output > known:
-            self._outputs[function_id] = output
+            self._outputs[group] = output
         else:
-            self._outputs[function_id] = known + 0.1 * (output - known)
+            self._outputs[group] = known + 0.1 * (output - known)
 
     def _worker_of(self, key: Hashable) -> Worker | None:
         for worker in self.pool.workers.values():

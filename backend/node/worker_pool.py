@@ -24,6 +24,8 @@ from .zygote import Exited, Fork, Forked, ForkZygote, Kill, Ready, ZygoteMessage
 __all__ = ["Worker", "WorkerPool"]
 
 
+#: after so many workers in a row that died at once, the next one will too
+_MAX_FAILED_STARTS = 5
 _REPLACED = "replaced by a worker that has more modules imported"
 
 
@@ -75,6 +77,7 @@ class WorkerPool:
         on_idle: a worker became free, or another may be forked.
         on_died: called with a worker that is gone and the reason.
         on_retired: the workers of a retired zygote should be given back soon.
+        on_broken: no worker can be had any more, and why.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class WorkerPool:
         on_idle: Callable[[], None],
         on_died: Callable[[Worker, str], None],
         on_retired: Callable[[], None],
+        on_broken: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._keep_idle = keep_idle
@@ -97,6 +101,9 @@ class WorkerPool:
         self._on_idle = on_idle
         self._on_died = on_died
         self._on_retired = on_retired
+        self._on_broken = on_broken
+        #: workers in a row that died before they said hello
+        self._failed_starts = 0
         self.workers: dict[bytes, Worker] = {}
         self._by_pid: dict[int, Worker] = {}
         self._idle: list[Worker] = []
@@ -144,6 +151,7 @@ class WorkerPool:
         if worker is None:
             return None
         worker.connection = connection
+        self._failed_starts = 0
         if worker.zygote.retired:  # a better one is forked in milliseconds
             self.kill(worker, _REPLACED)
         else:
@@ -235,7 +243,13 @@ class WorkerPool:
             self._idle.remove(worker)
         worker.zygote.workers -= 1
         self._close_if_unused(worker.zygote)
-        self._on_died(worker, worker.doom or describe_exit(worker.status))
+        reason = worker.doom or describe_exit(worker.status)
+        if worker.connection is None and not worker.doom:
+            self._failed_starts += 1
+            if self._failed_starts >= _MAX_FAILED_STARTS:
+                self._on_broken(f"{self._failed_starts} workers in a row did not start: {reason}")
+                return
+        self._on_died(worker, reason)
         if not self.closing:
             self._serve_takers()
             self._trim()
@@ -329,15 +343,13 @@ class WorkerPool:
         zygote.control.close()
         if zygote is self._next_zygote:
             self._next_zygote = None  # the present one goes on without the modules
+        elif zygote is self._zygote:
+            self._on_broken("the zygote process, which forks the workers, died")
+            return
         for worker in [w for w in self.workers.values() if w.zygote is zygote]:
             worker.doom = worker.doom or "its zygote process died"
             worker.status = signal.SIGKILL
             self._finish_if_gone(worker)
-
-    @property
-    def zygote_alive(self) -> bool:
-        """Whether workers can still be forked."""
-        return self._zygote in self._zygotes
 
     def _tell(self, zygote: _Zygote, message: ZygoteMessage) -> None:
         with contextlib.suppress(OSError):

@@ -70,6 +70,8 @@ class LeasePool:
         self.workers: dict[int, LeasedWorker] = {}
         #: leases asked of the node and not granted yet
         self.requested = 0
+        #: the node should know again what waits, and in which order
+        self._request_is_stale = False
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -120,7 +122,7 @@ class LeasePool:
             if task.state != READY:  # cancelled meanwhile
                 heapq.heappop(ready)
                 continue
-            load = self._times.expect(task.function_id)
+            load = self._times.expect(task.group)
             if in_flight and worker.load + load > TARGET_LOAD:
                 break
             heapq.heappop(ready)
@@ -135,10 +137,25 @@ class LeasePool:
     def leases_to_request(self) -> int | None:
         """Return the number of leases to ask for now, or None to leave the request as it is."""
         wanted = min(len(self._ready), MAX_REQUESTED)
-        if wanted and (self.requested == 0 or wanted >= 2 * self.requested):
+        more = self.requested == 0 or wanted >= 2 * self.requested
+        if wanted and (more or self._request_is_stale):
             self.requested = wanted
+            self._request_is_stale = False
             return wanted
         return None
+
+    def give_way(self, order: int) -> None:
+        """An older task of ours went to the node: let it have a worker before what is ready here.
+
+        Otherwise the roots of a graph, which need nothing, would all run before any of the
+        tasks that use up and release their results.
+        """
+        if not self._ready or self._ready[0][0] < order:
+            return
+        self._request_is_stale = True
+        holding = [worker for worker in self.workers.values() if not worker.recalled]
+        if holding:
+            min(holding, key=lambda worker: len(worker.in_flight)).recalled = True
 
     def withdraw_request(self) -> bool:
         """Forget a request for leases that nothing waits for; True if there was one.

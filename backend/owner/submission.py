@@ -129,12 +129,15 @@ class Submission:
     # --- dispatch ---
 
     def _route(self, task: PendingTask) -> None:
+        pool = self._pools.get(task.shape)
         if task.has_stored_arguments():
             task.state = AT_NODE
             message = task.message(self._runtime.objects, self._runtime.process_id)
             self._runtime.node.send(m.SubmitTask(message, task.shape, task.order))
+            if pool is not None:
+                pool.give_way(task.order)
+                self._dirty.add(task.shape)
             return
-        pool = self._pools.get(task.shape)
         if pool is None:
             pool = self._pools[task.shape] = LeasePool(task.shape, self._times)
         pool.push(task)
@@ -267,7 +270,7 @@ class Submission:
             self._dirty.add(task.shape)
         elif lease is not None:
             self._runtime.actor_calls.finished(lease, task)
-        self._times.learn(task.function_id, result.seconds)
+        self._times.learn(task.group, result.seconds)
         if result.retry and task.retries_left != 0 and not task.cancelled:
             task.retries_left -= task.retries_left > 0
             self._retry(task)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AT_NODE", "AT_WORKER", "DONE", "READY", "WAITING", "FunctionTimes", "PendingTask"]
 
+Group = tuple[bytes, str]
+
 # Where a pending task is.
 WAITING = "waiting for arguments"
 READY = "waiting for a worker"
@@ -30,6 +32,7 @@ class PendingTask:
         "attempt",
         "cancelled",
         "function_id",
+        "group",
         "held",
         "kind",
         "lease",
@@ -64,6 +67,8 @@ class PendingTask:
         self.order = object_order(task_id)
         self.function_id = function_id
         self.name = name
+        #: tasks of one group are expected to take about as long
+        self.group = (function_id, name)
         self.shape = shape
         self.kind = kind
         self.retries_left = retries_left
@@ -119,22 +124,26 @@ class PendingTask:
 
 
 class FunctionTimes:
-    """Running mean of each function's run time, which says how many tasks to pipeline."""
+    """Running mean of the run time of each group, which says how many tasks to pipeline.
+
+    A group is a function under one name: an adapter that runs everything through one function
+    names its tasks.
+    """
 
     #: seconds that a worker spends around the user's code
     OVERHEAD = 20e-6
-    #: what a function is taken to need before it ran once
+    #: what a group is taken to need before it ran once
     UNKNOWN = 1.0
 
     def __init__(self) -> None:
-        self._seconds: dict[bytes, float] = {}
+        self._seconds: dict[Group, float] = {}
 
-    def expect(self, function_id: bytes) -> float:
-        """Return the seconds that a task of the function is expected to take."""
-        return self._seconds.get(function_id, self.UNKNOWN)
+    def expect(self, group: Group) -> float:
+        """Return the seconds that a task of the group is expected to take."""
+        return self._seconds.get(group, self.UNKNOWN)
 
-    def learn(self, function_id: bytes, seconds: float) -> None:
+    def learn(self, group: Group, seconds: float) -> None:
         """Note a run time; recent ones weigh more."""
         seconds += self.OVERHEAD
-        known = self._seconds.get(function_id)
-        self._seconds[function_id] = seconds if known is None else known + 0.2 * (seconds - known)
+        known = self._seconds.get(group)
+        self._seconds[group] = seconds if known is None else known + 0.2 * (seconds - known)

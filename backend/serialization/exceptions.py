@@ -32,25 +32,27 @@ def serialize_exception(error: BaseException, where: str) -> bytes:
     text = _format(error) + where
     for state in (error, _by_parts(error)):
         try:
-            data = cloudpickle.dumps((state, text), 5)
+            data = cloudpickle.dumps((state, text, _notes(error)), 5)
             if _same(error, _restore(pickle.loads(data)[0])):
                 return bytes(data)
         except Exception:  # noqa: BLE001, S112 - user-defined reducers may raise anything
             continue
     stand_in = TaskError(f"{type(error).__qualname__} (which cannot be pickled): {short(error)}")
-    return bytes(cloudpickle.dumps((stand_in, text), 5))
+    return bytes(cloudpickle.dumps((stand_in, text, _notes(error)), 5))
 
 
 def serialize_error(error: Exception) -> bytes:
     """Return the bytes of an exception of our own, which has no remote traceback."""
-    return bytes(cloudpickle.dumps((error, ""), 5))
+    return bytes(cloudpickle.dumps((error, "", []), 5))
 
 
 def deserialize_exception(data: bytes) -> BaseException:
     """Return the exception, ready to be raised."""
     try:
-        state, text = pickle.loads(data)
+        state, text, notes = pickle.loads(data)
         error = _restore(state)
+        if notes and not hasattr(error, "__notes__"):  # many a __reduce__ forgets them
+            error.__notes__ = notes
     except Exception as failure:  # noqa: BLE001 - for example a class missing in this process
         return TaskError(f"the exception of the task cannot be unpickled here: {failure!r}")
     if text:
@@ -97,6 +99,10 @@ def _same(error: BaseException, copy: BaseException) -> bool:
         type(ours) is type(theirs) and (type(ours) not in _COMPARABLE or ours == theirs)
         for ours, theirs in zip(error.args, copy.args, strict=True)
     )
+
+
+def _notes(error: BaseException) -> list[str]:
+    return [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
 
 
 def _format(error: BaseException) -> str:

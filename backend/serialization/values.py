@@ -18,6 +18,9 @@ from ..errors import SerializationError
 from .diagnose import describe_offender
 from .layout import SerializedValue, split
 
+#: bytes from which a copy of an array beats pickling it in band
+_WORTH_COPYING = 4096
+
 __all__ = ["collect_pickled_ref", "collect_unpickled_ref", "deserialize", "serialize"]
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -31,6 +34,22 @@ class _Collected(threading.local):
 
 
 _collected = _Collected()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
+    """Pickles arrays that are not contiguous out of band too.
+
+    numpy would copy them into the pickle, which would be copied into the store, and again by
+    every reader. Slices of rows of a pandas frame are such arrays.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy":
+            flags = obj.flags
+            contiguous = flags.c_contiguous or flags.f_contiguous
+            if not contiguous and obj.nbytes >= _WORTH_COPYING and not obj.dtype.hasobject:
+                return obj.copy(order="K").__reduce_ex__(5)
+        return super().reducer_override(obj)
 
 
 def collect_pickled_ref(ref: Any) -> None:
@@ -80,7 +99,7 @@ def serialize(value: Any, what: str) -> SerializedValue:
     _collected.pickled = contained
     stream = io.BytesIO()
     try:
-        cloudpickle.Pickler(stream, 5, buffer_callback=keep_out_of_band).dump(value)
+        _Pickler(stream, 5, buffer_callback=keep_out_of_band).dump(value)
     except SerializationError:
         raise
     except Exception as error:
