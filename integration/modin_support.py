@@ -16,7 +16,7 @@ NO_DEFAULTING = pytest.mark.filterwarnings("error:.*defaulting to pandas.*:UserW
 
 
 @pytest.fixture
-def mpd(engine: millpond.Context) -> Iterator[ModuleType]:  # noqa: ARG001 - it must run
+def mpd(engine: millpond.Context) -> Iterator[ModuleType]:
     """Return ``modin.pandas``, with our engine selected."""
     import modin.config
     import modin.pandas

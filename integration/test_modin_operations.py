@@ -66,6 +66,7 @@ ELEMENTWISE: Operations = {
     "fillna": lambda f, _: f.fillna({"note": "none"}),
     "string method": lambda f, _: f["item"].str.upper(),
     "date method": lambda f, _: f["sold"].dt.year,
+    "case_when": lambda f, _: f["price"].case_when([(f["price"] > 0.5, 1.0)]),
     "where": lambda f, _: f[["price"]].where(f[["price"]] > 0.5, 0.0),
     "map": lambda f, _: f["item"].map(len),
     "apply to columns": lambda f, _: f[["price", "shop"]].apply(lambda c: c / c.max()),

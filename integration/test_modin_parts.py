@@ -90,6 +90,15 @@ def test_functions_with_much_data_go_to_the_store() -> None:
     assert isinstance(ship(lambda: text), millpond.ObjectRef)
 
 
+@pytest.mark.usefixtures("engine")
+def test_functions_may_capture_refs() -> None:
+    ref = millpond.put(5)
+    shipped = ship(lambda: millpond.get(ref))
+    assert isinstance(shipped, millpond.ObjectRef)
+    assert millpond.get(shipped)() == 5
+
+
+@pytest.mark.usefixtures("engine")
 def test_functions_that_cannot_be_sent_are_named() -> None:
     lock = threading.Lock()
 

@@ -83,6 +83,7 @@ def test_start_up_hook_needs_no_import(tmp_path: Path) -> None:
     assert run(program + loaded) == "[]"
     use = program + "import modin.pandas\n" + USE
     assert run(use, MODIN_ENGINE="millpond") == "PandasOnMillpondDataframe"
+    assert run(use, MODIN_BACKEND="Millpond") == "PandasOnMillpondDataframe"
 
 
 def test_millpond_alone_does_not_import_modin() -> None:

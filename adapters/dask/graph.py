@@ -18,6 +18,7 @@ from dask.utils import ensure_dict
 
 import millpond
 
+from .fusion import fuse_frames
 from .persisted import ref_in
 from .stores import open_store
 
@@ -44,6 +45,8 @@ class TaskGraph:
     refs: dict[Key, millpond.ObjectRef[Any]] = field(default_factory=dict)
     #: other names of the above
     aliases: dict[Key, Key] = field(default_factory=dict)
+    #: the tasks whose results a task uses, by key
+    dependencies: dict[Key, set[Key]] = field(default_factory=dict)
     #: the tasks that use a task's result, by key; a key that nobody uses is missing
     dependents: dict[Key, list[Key]] = field(default_factory=dict)
 
@@ -58,18 +61,16 @@ class TaskGraph:
                 raise ValueError(f"the graph's aliases form a cycle through {key!r}")
         return key
 
-    def task_dependencies(self, key: Key) -> set[Key]:
-        """Return the keys of the tasks whose results the task ``key`` uses."""
-        names = self.tasks[key].dependencies
-        if self.aliases:
-            names = {self.resolve(name) for name in names}
-        return {name for name in names if name in self.tasks}
-
 
 def materialize(dsk: Any) -> dict[Key, GraphNode]:
     """Return the low-level graph of an expression, a high-level graph or a mapping."""
-    mapping = dsk if isinstance(dsk, Mapping) else dsk.__dask_graph__()
-    graph: dict[Key, GraphNode] = convert_legacy_graph(ensure_dict(mapping))
+    renamed: dict[Key, Key] = {}
+    if not isinstance(dsk, Mapping):
+        dsk, renamed = fuse_frames(dsk)
+        dsk = dsk.__dask_graph__()
+    graph: dict[Key, GraphNode] = convert_legacy_graph(ensure_dict(dsk))
+    for old, new in renamed.items():
+        graph.setdefault(old, Alias(old, new))
     return graph
 
 
@@ -86,7 +87,7 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
         RuntimeError: the graph needs dask.distributed.
     """
     graph = TaskGraph()
-    exposed: dict[Key, GraphNode] = {}
+    available = dict(nodes)
     seen: set[Key] = set()
     stack: list[tuple[Key, Key | None]] = [(key, None) for key in reversed(list(keys))]
     while stack:
@@ -94,35 +95,42 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
         if key in seen:
             continue
         seen.add(key)
-        node = exposed.get(key) or nodes.get(key)
+        node = available.get(key)
         if node is None:
             whom = f" for {user!r}" if user is not None else ""
             raise ValueError(f"the graph has no key {key!r}, which is needed{whom}")
-        if isinstance(node, DataNode):
-            ref = ref_in(node.value)
-            if ref is None:
-                graph.literals[key] = node.value
-            else:
-                graph.refs[key] = ref
-        elif isinstance(node, Alias):
-            graph.aliases[key] = node.target
-            stack.append((node.target, key))
-        elif isinstance(node, Task):
-            _refuse_p2p(node)
-            if type(node.func) is literal:
-                graph.literals[key] = node.func()  # delayed(value, traverse=False)
-                continue
-            while parts := open_store(node):
-                exposed |= parts
-                node = parts[key]
-            graph.tasks[key] = node
-            stack.extend([(name, key) for name in node.dependencies])
-        else:
-            raise TypeError(f"the graph's node {key!r} is a {type(node).__name__}, not a task")
-    for key in graph.tasks:
-        for dependency in graph.task_dependencies(key):
-            graph.dependents.setdefault(dependency, []).append(key)
+        while parts := open_store(node):
+            available |= parts
+            node = parts[key]
+        _add(graph, key, node)
+        stack.extend([(name, key) for name in node.dependencies])
+    tasks = graph.tasks
+    for key, task in tasks.items():
+        names = task.dependencies
+        if graph.aliases:
+            names = {graph.resolve(name) for name in names}
+        needed = graph.dependencies[key] = {name for name in names if name in tasks}
+        for name in needed:
+            graph.dependents.setdefault(name, []).append(key)
     return graph
+
+
+def _add(graph: TaskGraph, key: Key, node: GraphNode) -> None:
+    if isinstance(node, DataNode):
+        ref = ref_in(node.value)
+        if ref is None:
+            graph.literals[key] = node.value
+        else:
+            graph.refs[key] = ref
+    elif isinstance(node, Alias):
+        graph.aliases[key] = node.target
+    elif not isinstance(node, Task):
+        raise TypeError(f"the graph's node {key!r} is a {type(node).__name__}, not a task")
+    elif type(node.func) is literal:
+        graph.literals[key] = node.func()  # delayed(value, traverse=False)
+    else:
+        _refuse_p2p(node)
+        graph.tasks[key] = node
 
 
 def _refuse_p2p(task: Task) -> None:

@@ -6,10 +6,10 @@ Not covered: how the unit got here (``payload``, ``submission``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from dask._task_spec import GraphNode, Task, _execute_subgraph
+from dask._task_spec import GraphNode, Task, TaskRef, _execute_subgraph
 from dask.typing import Key
 from dask.utils import key_split
 
@@ -40,7 +40,7 @@ def run_node(settings: bytes, payload: bytes, *values: Any) -> Any:
     try:
         return _execute_or_copy(work, payload, values)
     except Exception as error:
-        error.add_note(f"in the Dask task {work.tasks[-1].key!r}")
+        error.add_note(f"in the Dask task {work.calls[-1][0]!r}")
         raise
 
 
@@ -50,7 +50,7 @@ def _execute_or_copy(work: Work, payload: bytes, values: tuple[Any, ...]) -> Any
     Values in the store are shared and read-only. A task that writes into its input gets copies
     of its own, as it would have from a scheduler that moves values between processes.
     """
-    prefix = key_split(work.tasks[-1].key)
+    prefix = key_split(work.calls[-1][0])
     if prefix not in _writing:
         try:
             return _execute(work, values)
@@ -74,22 +74,43 @@ def _execute(work: Work, values: tuple[Any, ...]) -> Any:
     known.update(work.literals)
     previous = None
     result = None
-    for task in work.tasks:
-        result = known[task.key] = _run(task, known)
+    for key, function, arguments, keywords in work.calls:
+        result = known[key] = _call(function, arguments, keywords, known)
         if previous is not None:
             del known[previous]  # used by this task only
-        previous = task.key
+        previous = key
     if not work.pieces:
         return result
     pieces = [function(result, *arguments) for function, arguments in work.pieces]
     return pieces if len(pieces) > 1 else pieces[0]  # one object is returned as itself
 
 
-def _run(task: GraphNode, known: Mapping[Key, Any]) -> Any:
-    if isinstance(task, Task) and task.func is _execute_subgraph:
+def _call(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keywords: Mapping[str, Any],
+    known: Mapping[Key, Any],
+) -> Any:
+    """Call a task's function with the values that its arguments stand for."""
+    if function is _execute_subgraph:
         # Dask's own function computes a static order of the subgraph, at each execution.
-        task.func = _run_subgraph
-    return task(known)
+        function = _run_subgraph
+    values = [_value(argument, known) for argument in arguments]
+    if not keywords:
+        return function(*values)
+    return function(*values, **{name: _value(arg, known) for name, arg in keywords.items()})
+
+
+def _value(argument: Any, known: Mapping[Key, Any]) -> Any:
+    if isinstance(argument, TaskRef):
+        return known[argument.key]
+    return _evaluate(argument, known) if isinstance(argument, GraphNode) else argument
+
+
+def _evaluate(node: GraphNode, known: Mapping[Key, Any]) -> Any:
+    if type(node) is Task:
+        return _call(node.func, node.args, node.kwargs, known)
+    return node(known)
 
 
 def _run_subgraph(
@@ -110,7 +131,7 @@ def _run_subgraph(
             stack.extend(missing)
             continue
         stack.pop()
-        known[key] = _run(task, known)
+        known[key] = _evaluate(task, known)
         for name in task.dependencies:
             uses[name] -= 1
             if not uses[name]:

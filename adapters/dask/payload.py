@@ -21,25 +21,28 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 import cloudpickle
-from dask._task_spec import Task
+from dask._task_spec import Dict, List, Set, Task, TaskRef, Tuple
 from dask.typing import Key
 
 import millpond
 from millpond.errors import SerializationError
 
 from .persisted import Persisted
-from .units import Pick, Unit
+from .units import Unit
 
 __all__ = ["LARGE", "Work", "WorkPickler", "loads", "size_of"]
 
 #: bytes from which a value is stored once instead of travelling inside each task
 LARGE = 64 * 1024
 
+_CONTAINERS = frozenset({List, Tuple, Set, Dict})
+
 
 class Work(NamedTuple):
     """What a worker gets to know of a unit."""
 
-    tasks: tuple[Task, ...]
+    #: key, function, arguments and keyword arguments of each task
+    calls: tuple[tuple[Key, Callable[..., Any], tuple[Any, ...], dict[str, Any]], ...]
     #: the names under which the tasks look for the values that come as arguments
     names: tuple[Key, ...]
     #: small values of the graph itself, by name
@@ -53,6 +56,8 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
 
     def __init__(self) -> None:
         self._buffer = io.BytesIO()
+        # cloudpickle's is a chain of two mappings, looked up in Python for each object.
+        self.dispatch_table = dict(self.dispatch_table)
         super().__init__(self._buffer, protocol=pickle.HIGHEST_PROTOCOL)
         #: id of a function or class -> how it travels: None by name, bytes, or a ref
         self._by_value: dict[int, bytes | millpond.ObjectRef[Any] | None] = {}
@@ -73,11 +78,12 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
         """
         self._lifted = []
         self._first_slot = len(names)
-        pieces = tuple([_piece(pick) for pick in unit.picks])
-        work = Work(tuple(unit.tasks), tuple(names), literals, pieces)
+        calls = tuple([_call_of(task) for task in unit.tasks])
+        pieces = tuple([(pick.function, pick.arguments) for pick in unit.picks])
+        work = Work(calls, tuple(names), literals, pieces)
         try:
             # A plain tuple: the class of the named tuple would add its name to each task.
-            self.dump(tuple(work))
+            pickle.Pickler.dump(self, tuple(work))
             return self._buffer.getvalue(), self._lifted
         except SerializationError as error:
             error.add_note(f"in the Dask task {unit.key!r}")
@@ -103,6 +109,10 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
     def reducer_override(self, obj: Any) -> Any:
         """Decide how an object that is not a plain built-in travels."""
         kind = type(obj)
+        if kind is TaskRef:
+            return TaskRef, (obj.key,)
+        if kind is Task or kind in _CONTAINERS:
+            return _reduce_node(kind, obj)
         if kind is FunctionType or issubclass(kind, type):
             return self._reduce_code(obj)
         if kind is millpond.ObjectRef or kind is Persisted:
@@ -139,8 +149,17 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
         return pickled if len(pickled) < LARGE else millpond.put(code)
 
 
-def _piece(pick: Pick) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    return pick.function, pick.arguments
+def _call_of(task: Task) -> tuple[Key, Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    if type(task) is Task:
+        return task.key, task.func, task.args, task.kwargs
+    return task.key, _identity, (task,), {}  # a container, or a task that knows how to call itself
+
+
+def _reduce_node(kind: type, node: Task) -> tuple[Any, ...]:
+    """Reduce a task inside another one to what its execution needs (Dask sends much more)."""
+    if kind is Task:
+        return _rebuild_task, (node.key, node.func, node.args, node.kwargs, node.dependencies)
+    return _rebuild_container, (kind, node.args, node.dependencies)
 
 
 # --- sizes -------------------------------------------------------------------------------
@@ -206,6 +225,31 @@ def loads(payload: bytes, values: Sequence[Any]) -> Work:
         return Work(*pickle.loads(payload))
     finally:
         _loading.values = outer
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _rebuild_task(
+    key: Key,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dependencies: frozenset[Key],
+    kind: Any = Task,
+) -> Task:
+    task: Task = kind.__new__(kind)
+    task.key, task.func, task.args, task.kwargs = key, func, args, kwargs
+    task._dependencies = dependencies
+    task._data_producer, task._token, task._is_coro, task._repr = False, None, None, None
+    return task
+
+
+def _rebuild_container(kind: Any, args: tuple[Any, ...], dependencies: frozenset[Key]) -> Task:
+    # Not by its constructor: that takes a single list for the items, not for an item.
+    constructor = {"constructor": kind.constructor}
+    return _rebuild_task(None, kind.to_container, args, constructor, dependencies, kind)
 
 
 def _lifted_value(slot: int) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import millpond
 from dask.typing import Key
+
+import millpond
 
 __all__ = ["Persisted", "ref_in"]
 

@@ -39,7 +39,7 @@ def _is_fused(task: GraphNode) -> bool:
     return isinstance(task, Task) and task.func is _execute_subgraph
 
 
-def open_store(task: Task) -> dict[Key, GraphNode]:
+def open_store(task: GraphNode) -> dict[Key, GraphNode]:
     """Return the tasks that a fused task consists of, if it ends in a store; else nothing.
 
     The last of them has the key of the fused task, and may be fused itself.

@@ -153,7 +153,7 @@ def _chain(
     for key, task in graph.tasks.items():
         if key in picked or task.block_fusion:
             continue
-        dependencies = graph.task_dependencies(key)
+        dependencies = graph.dependencies[key]
         if len(dependencies) != 1:
             continue
         (previous,) = dependencies
@@ -162,7 +162,7 @@ def _chain(
             and previous not in wanted
             and previous not in picked
             and previous not in picks
-            and _names_of(graph, task, previous) == [previous]  # not by an alias
+            and (not graph.aliases or _names_of(graph, task, previous) == [previous])
             and not graph.tasks[previous].block_fusion
         ):
             following[previous] = key
@@ -181,10 +181,13 @@ def _chain(
 
 
 def _names_of(graph: TaskGraph, task: Task, target: Key) -> list[Key]:
+    """Return what the task calls ``target``: its key, aliases of it, or both."""
     return [name for name in task.dependencies if graph.resolve(name) == target]
 
 
 def _inputs(graph: TaskGraph, tasks: list[Task]) -> dict[Key, Key]:
+    if not graph.aliases and len(tasks) == 1:
+        return {name: name for name in tasks[0].dependencies}
     inputs = {name: graph.resolve(name) for name in tasks[0].dependencies}
     for previous, task in pairwise(tasks):
         inputs |= {n: graph.resolve(n) for n in task.dependencies if n != previous.key}
@@ -195,7 +198,11 @@ def _inputs(graph: TaskGraph, tasks: list[Task]) -> dict[Key, Key]:
 
 
 def _in_order(units: list[Unit]) -> list[Unit]:
-    unit_of = {key: unit.key for unit in units for keys in unit.outputs for key in keys}
+    unit_of: dict[Key, Key] = {}
+    for unit in units:
+        unit_of[unit.key] = unit.key
+        for pick in unit.picks:
+            unit_of.update(dict.fromkeys(pick.keys, unit.key))
     nodes: dict[Key, Task] = {}
     connected = False
     for unit in units:

@@ -51,7 +51,7 @@ class PandasOnMillpondDataframePartition(
         super().__init__()
         if not isinstance(data, millpond.ObjectRef):
             raise TypeError(f"a partition is made of a millpond.ObjectRef, not of {type(data)}")
-        self._data = data
+        self._stored = data
         self.call_queue = list(call_queue)
         # Readers give a ref to the bare number where they do not know it.
         self._length_cache = Extent(length) if isinstance(length, millpond.ObjectRef) else length
@@ -59,6 +59,12 @@ class PandasOnMillpondDataframePartition(
         self._ip_cache = ip
         #: Whether the call queue ran once already, without its result being kept.
         self._ran = False
+
+    @property
+    def _data(self) -> millpond.ObjectRef[Any]:
+        """Ref to the data after the queued calls; Modin reads this attribute in a few places."""
+        self.drain_call_queue()
+        return self._stored
 
     def apply(self, func: Any, *args: Any, **kwargs: Any) -> Self:
         """Run ``func`` on the data after the queued calls, as one task."""
@@ -74,14 +80,14 @@ class PandasOnMillpondDataframePartition(
     ) -> Self:
         """Return a block that will run ``func`` on the data of this one."""
         return type(self)(
-            self._data, length, width, self._ip_cache, [*self.call_queue, (func, args, kwargs)]
+            self._stored, length, width, self._ip_cache, [*self.call_queue, (func, args, kwargs)]
         )
 
     def drain_call_queue(self) -> None:
         """Submit the queued calls, as one task, and keep its result as the data."""
         if not self.call_queue:
             return
-        self._data, length, width = self._transformed(self.call_queue)
+        self._stored, length, width = self._transformed(self.call_queue)
         self.call_queue = []
         self._ran = False
         # A number that is known already stays: it needs no waiting.
@@ -95,12 +101,11 @@ class PandasOnMillpondDataframePartition(
         wrapper = self.execution_wrapper
         sendable = [(wrapper.sendable(func), args, kwargs) for func, args, kwargs in calls]
         template, refs = pack(sendable)
-        result, shapes = submit(tasks.transform, 2, self._data, template, *refs)
+        result, shapes = submit(tasks.transform, 2, self._stored, template, *refs)
         return result, *extents_of(shapes, 0)
 
     def wait(self) -> None:
         """Wait until the queued calls have run."""
-        self.drain_call_queue()
         self.execution_wrapper.wait(self._data)
 
     def mask(self, row_labels: Any, col_labels: Any) -> Self:
@@ -133,7 +138,7 @@ class PandasOnMillpondDataframePartition(
         if self.call_queue:
             self.drain_call_queue()
             return
-        length, width = extents_of(submit(tasks.measure, 1, self._data), 0)
+        length, width = extents_of(submit(tasks.measure, 1, self._stored), 0)
         self._length_cache = length if self._length_cache is None else self._length_cache
         self._width_cache = width if self._width_cache is None else self._width_cache
 
@@ -143,7 +148,7 @@ class PandasOnMillpondDataframePartition(
 
     def __copy__(self) -> Self:
         return type(self)(
-            self._data, self._length_cache, self._width_cache, self._ip_cache, self.call_queue
+            self._stored, self._length_cache, self._width_cache, self._ip_cache, self.call_queue
         )
 
     @classmethod

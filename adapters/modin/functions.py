@@ -16,7 +16,6 @@ from typing import Any
 import cloudpickle
 
 import millpond
-from millpond.errors import SerializationError
 
 #: A pickled function (with the data that it captured) above this many bytes is put in the store.
 INLINE_LIMIT = 32 * 1024
@@ -60,11 +59,10 @@ def ship(function: Callable[..., Any]) -> ShippedFunction | millpond.ObjectRef[A
     buffers: list[pickle.PickleBuffer] = []
     try:
         payload = cloudpickle.dumps(function, protocol=5, buffer_callback=buffers.append)
-    except (pickle.PicklingError, TypeError) as error:
-        # Pickling a captured Modin frame computes it, and what that raises is the user's own.
-        if isinstance(error, TypeError) and "pickle" not in str(error):
-            raise
-        raise SerializationError(f"{function!r} cannot be sent to a worker: {error}") from error
+    except (pickle.PicklingError, TypeError):
+        # A captured ref can only be pickled by the engine, which keeps count of it. Of anything
+        # else the engine says what it is and where.
+        return millpond.put(function)
     if len(payload) + sum(buffer.raw().nbytes for buffer in buffers) > INLINE_LIMIT:
         return millpond.put(ShippedFunction(payload, tuple(buffers)))
     return ShippedFunction(payload, tuple(bytearray(buffer.raw()) for buffer in buffers))

@@ -27,7 +27,7 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         warnings.filterwarnings("ignore", category=FutureWarning)
         try:
             return function(*args, **kwargs)
-        except ValueError as error:
+        except Exception as error:
             if not _is_about_read_only(error):
                 raise
         return function(*map(_private, args), **{key: _private(kwargs[key]) for key in kwargs})
@@ -57,9 +57,14 @@ class CallOnce:
             raise
 
 
-def _is_about_read_only(error: ValueError) -> bool:
+def _is_about_read_only(error: BaseException | None) -> bool:
     # numpy: "assignment destination is read-only"; Cython: "buffer source array is read-only".
-    return "read-only" in str(error)
+    # Libraries may raise an error of their own from it.
+    while error is not None:
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _private(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""The benchmark suite: millpond beside its peers. Started by ``python -m benchmarks``."""

@@ -1,0 +1,99 @@
+"""dask.distributed: its Client on a LocalCluster of one-thread worker processes."""
+
+# ruff: noqa: D102 - the interface documents the methods
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, LocalCluster, as_completed, worker_client
+from distributed.actor import BaseActorFuture
+
+from .interface import Engine, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Submit:
+    """A function bound to a client; keeps the function in sight for `Client.map`."""
+
+    client: Any
+    function: Callable[..., Any]
+    options: dict[str, Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.client.submit(self.function, *arguments, pure=False, **self.options)
+
+
+class DaskEngine(Engine):
+    """distributed's Client API, in its own idiom: `map`, `scatter` of lists, `as_completed`."""
+
+    def __init__(self) -> None:
+        self._cluster: Any = None
+        self._client: Any = None
+        self._workers: list[str] = []
+
+    def start(self, settings: Settings) -> None:
+        self._cluster = LocalCluster(
+            n_workers=settings.cpus, threads_per_worker=1, processes=True, dashboard_address=None
+        )
+        self._client = Client(self._cluster)
+        self._workers = sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def stop(self) -> None:
+        self._client.close()
+        self._cluster.close()
+
+    @contextmanager
+    def inside_worker(self) -> Iterator[None]:
+        # worker_client() also leaves the worker's only thread to the tasks that are submitted here.
+        with worker_client() as client:
+            self._client = client
+            yield
+
+    def _placed(self, slot: int | None) -> dict[str, Any]:
+        if slot is None:
+            return {}
+        return {"workers": [self._workers[slot % len(self._workers)]], "allow_other_workers": False}
+
+    def remote(self, function: Callable[..., Any], slot: int | None = None) -> Callable[..., Any]:
+        return _Submit(self._client, function, self._placed(slot))
+
+    def submit_many(self, task: Callable[..., Any], count: int) -> list[Any]:
+        if not isinstance(task, _Submit):
+            raise TypeError(f"not made by remote(): {type(task).__name__}")
+        futures: list[Any] = self._client.map(task.function, range(count), pure=False)
+        return futures
+
+    def get(self, ref: Any) -> Any:
+        if isinstance(ref, BaseActorFuture):
+            return ref.result()
+        if isinstance(ref, list) and ref and isinstance(ref[0], BaseActorFuture):
+            return [future.result() for future in ref]
+        return self._client.gather(ref)
+
+    def put(self, value: Any) -> Any:
+        return self._client.scatter(value, hash=False)
+
+    def put_many(self, values: Sequence[Any]) -> list[Any]:
+        futures: list[Any] = self._client.scatter(list(values), hash=False)
+        return futures
+
+    def drain(self, refs: list[Any]) -> int:
+        return sum(1 for _ in as_completed(refs))
+
+    def actor(self, cls: type, slot: int | None = None) -> Callable[[], Any]:
+        def create() -> Any:
+            future = self._client.submit(cls, actor=True, pure=False, **self._placed(slot))
+            return future.result()
+
+        return create
+
+    def method(self, handle: Any, name: str) -> Callable[..., Any]:
+        call: Callable[..., Any] = getattr(handle, name)
+        return call
+
+    def kill(self, handle: Any) -> None:
+        """Do nothing: an actor ends when its last handle is dropped."""

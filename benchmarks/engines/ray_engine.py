@@ -1,0 +1,67 @@
+"""Ray, started on this machine only."""
+
+# ruff: noqa: D102 - the interface documents the methods
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private.parameter import RayParams
+
+from .interface import Engine, Settings
+
+
+class RayEngine(Engine):
+    """Ray Core."""
+
+    def start(self, settings: Settings) -> None:
+        if settings.lean:
+            # ray.init has no option for these services. Without them Ray is faster.
+            RayParams.__init__ = partialmethod(
+                RayParams.__init__, include_log_monitor=False, no_monitor=True
+            )
+        ray.init(
+            num_cpus=settings.cpus,
+            object_store_memory=settings.store_bytes,
+            include_dashboard=False if settings.lean else None,
+            # Ray reads no TMPDIR.
+            _temp_dir=str(Path(os.environ["TMPDIR"]) / "ray"),
+        )
+
+    def stop(self) -> None:
+        ray.shutdown()
+
+    def remote(self, function: Callable[..., Any], slot: int | None = None) -> Callable[..., Any]:
+        del slot
+        submit: Callable[..., Any] = ray.remote(function).remote
+        return submit
+
+    def get(self, ref: Any) -> Any:
+        return ray.get(ref)
+
+    def put(self, value: Any) -> Any:
+        return ray.put(value)
+
+    def drain(self, refs: list[Any]) -> int:
+        done, pending = 0, refs
+        while pending:
+            ready, pending = ray.wait(pending)
+            done += len(ready)
+        return done
+
+    def actor(self, cls: type, slot: int | None = None) -> Callable[[], Any]:
+        del slot
+        create: Callable[[], Any] = ray.remote(cls).remote
+        return create
+
+    def method(self, handle: Any, name: str) -> Callable[..., Any]:
+        call: Callable[..., Any] = getattr(handle, name).remote
+        return call
+
+    def kill(self, handle: Any) -> None:
+        ray.kill(handle)
