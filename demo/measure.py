@@ -77,7 +77,7 @@ class Meter:
             store_limit=store.capacity,
             store_peak=store.peak,
             memory_peak=self._memory_peak,
-            spilled=store.spilled_bytes_total,
+            spilled=store.spilled_bytes_total + store.file_backed_bytes_total,
             restored=store.restored_bytes_total,
         )
 

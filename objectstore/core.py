@@ -25,22 +25,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .commands import (
-    Command,
-    CreateGranted,
-    CreateRefused,
-    DeleteFile,
-    InArena,
-    InFile,
-    Lost,
-    Missing,
-    PinGranted,
-    Refusal,
-    Restore,
-    Token,
-)
+from .commands import Command, CreateRefused, Lost, Missing, Refusal, Token
 from .eviction import EvictionPolicy, LeastRecentlyUsed
 from .invariants import check_core
+from .reactions import Reactions
 from .requests import Requests
 from .room import RoomMaker
 from .states import InvalidTransition, ObjectState
@@ -62,15 +50,16 @@ class StoreCore:
     process may well send late (`seal`, `abort`, `unpin`, `delete`, `cancel`) are ignored.
 
     Args:
-        capacity: bytes that all blocks in memory may take together; rounded down to whole cache
-        lines. can_spill: False when values may never be written to files. low_water: spilling ahead
-        stops at this part of the capacity. high_water: spilling ahead starts above this part of the
-        capacity. validate: check every invariant after every event (slow; for tests). policy: makes
-        the order in which objects leave memory.
+        capacity: bytes that blocks in memory may take together; rounded down to whole cache lines.
+        can_spill: False when values may never be written to files.
+        low_water: spilling ahead stops at this part of the capacity.
+        high_water: spilling ahead starts above this part of the capacity.
+        validate: check every invariant after every event, or, with many objects, now and then
+            (slow; for tests).
+        policy: makes the order in which objects leave memory.
 
     Raises:
-        ValueError: the capacity is negative, or the marks are not 0 <= low_water <= high_water <=
-        1.
+        ValueError: the capacity is negative, or not 0 <= low_water <= high_water <= 1.
     """
 
     def __init__(
@@ -88,8 +77,10 @@ class StoreCore:
         self.room = RoomMaker(
             self.table, can_spill=can_spill, low_water=low_water, high_water=high_water
         )
-        self._can_spill = can_spill
+        self._reactions = Reactions(self.table, self.requests, self.room)
         self._validate = validate
+        self._events = 0
+        self._file_backed_bytes = 0
         self._restores = 0
         self._restored_bytes = 0
 
@@ -117,14 +108,14 @@ class StoreCore:
                 return self._settle(commands)
             # Its file cannot be read, and here comes the value again: who waits gets this one.
             waiters = self.requests.take_waiters(known)
-            self._remove(known, commands)
+            self._reactions.remove(known, commands)
         record = table.add(oid, size, client, token)
         for waiting, reader in waiters.items():
             self.requests.add_waiter(record, reader, waiting)
         if record.block > table.allocator.capacity:
-            self._answer_create(record, commands, Refusal.TOO_LARGE)
+            self._reactions.answer_create(record, commands, Refusal.TOO_LARGE)
         elif not self.requests.queue and table.take_block(record):
-            self._answer_create(record, commands)
+            self._reactions.answer_create(record, commands)
         else:
             self.requests.queue_create(record)
         return self._settle(commands)
@@ -144,15 +135,16 @@ class StoreCore:
         if record.state is not _CREATED or not record.granted:
             raise InvalidTransition(oid, record.state, _SEALED, table.story(oid))
         if record.doomed:
-            self._remove(record, commands)
+            self._reactions.remove(record, commands)
         elif record.direct:
+            self._file_backed_bytes += record.size
             table.add_file(record)
             table.move(record, _SPILLED)
             if record.waiters:
-                self._read_back(record, commands)
+                self._reactions.read_back(record, commands)
         else:
             table.move(record, _SEALED)
-            self._grant_waiters(record, commands)
+            self._reactions.grant_waiters(record, commands)
         return self._settle(commands)
 
     def abort(self, oid: bytes) -> list[Command]:
@@ -169,7 +161,7 @@ class StoreCore:
             return commands
         if record.state is not _CREATED:
             raise InvalidTransition(oid, record.state, ObjectState.DELETED, table.story(oid))
-        self._abort(record, commands)
+        self._reactions.abort(record, commands)
         return self._settle(commands)
 
     def pin(self, oid: bytes, client: bytes, token: Token) -> list[Command]:
@@ -190,11 +182,11 @@ class StoreCore:
             return commands
         state = record.state
         if state is _SEALED or state is _SPILLING:
-            self._grant_pin(record, client, token, commands)
+            self._reactions.grant_pin(record, client, token, commands)
         else:
             self.requests.add_waiter(record, client, token)
             if state is _SPILLED:
-                self._read_back(record, commands)
+                self._reactions.read_back(record, commands)
         return self._settle(commands)
 
     def unpin(self, oid: bytes, client: bytes, count: int = 1) -> list[Command]:
@@ -202,7 +194,7 @@ class StoreCore:
         commands: list[Command] = []
         record = self.table.records.get(oid)
         if record is not None and self.table.drop_pins(record, client, count):
-            self._unpinned(record, commands)
+            self._reactions.unpinned(record, commands)
         return self._settle(commands)
 
     def delete(self, oid: bytes) -> list[Command]:
@@ -211,7 +203,7 @@ class StoreCore:
         commands: list[Command] = []
         record = self.table.records.get(oid)
         if record is not None:
-            self._delete(record, commands)
+            self._reactions.delete(record, commands)
         return self._settle(commands)
 
     def cancel(self, token: Token) -> list[Command]:
@@ -222,7 +214,7 @@ class StoreCore:
             if token in record.waiters:
                 self.requests.forget_waiter(record, token)
             else:
-                self._abort(record, commands)
+                self._reactions.abort(record, commands)
         return self._settle(commands)
 
     def drop_client(self, client: bytes) -> list[Command]:
@@ -235,10 +227,10 @@ class StoreCore:
             return self._settle(commands)
         for record in list(books.writing.values()):
             table.note(record.oid, "writer died")
-            self._abort(record, commands)
+            self._reactions.abort(record, commands)
         for record in list(books.pinned.values()):
             if table.drop_pins(record, client, record.pins[client]):
-                self._unpinned(record, commands)
+                self._reactions.unpinned(record, commands)
         del table.clients[client]
         return self._settle(commands)
 
@@ -248,7 +240,7 @@ class StoreCore:
         owned = [record for oid, record in self.table.records.items() if oid.startswith(prefix)]
         for record in owned:
             self.table.note(record.oid, "owner died")
-            self._delete(record, commands)
+            self._reactions.delete(record, commands)
         return self._settle(commands)
 
     # -- events from the shell's file work --
@@ -266,7 +258,7 @@ class StoreCore:
         if record.pins:
             self.table.move(record, _SEALED)
         elif record.doomed:
-            self._remove(record, commands)
+            self._reactions.remove(record, commands)
         else:
             self.table.move(record, _SPILLED)
             self.table.free_block(record)
@@ -284,7 +276,7 @@ class StoreCore:
         commands: list[Command] = []
         self.room.failed(no_space=no_space)
         if record.doomed and not record.pins:
-            self._remove(record, commands)
+            self._reactions.remove(record, commands)
         else:
             self.table.move(record, _SEALED)
         return self._settle(commands)
@@ -305,11 +297,11 @@ class StoreCore:
         self._restores += 1
         self._restored_bytes += record.size
         if record.doomed:
-            self._remove(record, commands)
+            self._reactions.remove(record, commands)
         else:
             record.damaged = False
             self.table.move(record, _SEALED)
-            self._grant_waiters(record, commands)
+            self._reactions.grant_waiters(record, commands)
         return self._settle(commands)
 
     def restore_failed(self, oid: bytes) -> list[Command]:
@@ -324,7 +316,7 @@ class StoreCore:
         record = self._expect(oid, _RESTORING, _SPILLED)
         commands: list[Command] = []
         if record.doomed:
-            self._remove(record, commands)
+            self._reactions.remove(record, commands)
         else:
             record.damaged = True
             self.table.move(record, _SPILLED)
@@ -349,6 +341,7 @@ class StoreCore:
             spilled_bytes=table.file_bytes,
             spilled_objects=table.file_objects,
             file_backed_bytes=table.direct_bytes,
+            file_backed_bytes_total=self._file_backed_bytes,
             spilled_bytes_total=self.room.spilled_bytes,
             restored_bytes_total=self._restored_bytes,
             spills_total=self.room.spills,
@@ -382,39 +375,7 @@ class StoreCore:
         """
         check_core(self)
 
-    # -- answers --
-
-    def _answer_create(
-        self, record: ObjectRecord, commands: list[Command], refusal: Refusal = Refusal.FULL
-    ) -> None:
-        """Answer with the block, or without one with a file, or else refuse."""
-        token, oid = record.token, record.oid
-        if record.offset is not None:
-            commands.append(CreateGranted(token, oid, InArena(record.offset, record.size)))
-        elif self._can_spill:
-            record.direct = True
-            commands.append(CreateGranted(token, oid, InFile(oid, record.size)))
-        else:
-            commands.append(CreateRefused(token, oid, refusal))
-            self._answer_missing(record, commands)
-            self._remove(record, commands)
-
-    def _grant_pin(
-        self, record: ObjectRecord, client: bytes, token: Token, commands: list[Command]
-    ) -> None:
-        self.table.add_pin(record, client)
-        offset, size = record.offset, record.size
-        location = InFile(record.oid, size) if offset is None else InArena(offset, size)
-        commands.append(PinGranted(token, record.oid, location))
-
-    def _grant_waiters(self, record: ObjectRecord, commands: list[Command]) -> None:
-        for token, client in self.requests.take_waiters(record).items():
-            self._grant_pin(record, client, token, commands)
-
-    def _answer_missing(self, record: ObjectRecord, commands: list[Command]) -> None:
-        if record.waiters:
-            waiters = self.requests.take_waiters(record)
-            commands.extend(Missing(token, record.oid) for token in waiters)
+    # -- the parts that events share --
 
     def _expect(self, oid: bytes, state: ObjectState, next_state: ObjectState) -> ObjectRecord:
         record = self.table.records.get(oid)
@@ -423,93 +384,13 @@ class StoreCore:
             raise InvalidTransition(oid, start, next_state, self.table.story(oid))
         return record
 
-    # -- ends of objects and of uses --
-
-    def _delete(self, record: ObjectRecord, commands: list[Command]) -> None:
-        if record.doomed:
-            return
-        record.doomed = True
-        self._answer_missing(record, commands)
-        if record.state in (_SEALED, _SPILLED) and not record.pins:
-            self._remove(record, commands)
-        else:
-            self.table.refresh(record)
-
-    def _abort(self, record: ObjectRecord, commands: list[Command]) -> None:
-        self._answer_missing(record, commands)
-        if not record.granted:
-            self.requests.leave_queue(record)
-        self._remove(record, commands)
-
-    def _unpinned(self, record: ObjectRecord, commands: list[Command]) -> None:
-        """The object's last pin ended."""
-        if record.doomed and record.state in (_SEALED, _SPILLED):
-            self._remove(record, commands)
-
-    def _remove(self, record: ObjectRecord, commands: list[Command]) -> None:
-        if record.has_file or record.direct:
-            commands.append(DeleteFile(record.oid))
-        self.table.remove(record)
-
-    # -- room --
-
     def _settle(self, commands: list[Command]) -> list[Command]:
         """Do what an event has made possible or necessary; the end of every event."""
         if self.requests.queue:
-            self._serve_queue(commands)
+            self._reactions.serve_queue(commands)
         self.room.spill_ahead(commands)
-        if self._validate:
+        self._events += 1
+        # The check looks at everything: the more there is, the rarer it is made.
+        if self._validate and self._events % (1 + len(self.table.records) // 32) == 0:
             check_core(self)
         return commands
-
-    def _serve_queue(self, commands: list[Command]) -> None:
-        """Answer the requests for room, in order, until one has to wait."""
-        while (record := self.requests.first()) is not None:
-            if not self.room.take_block(record) and self._must_wait(record, commands):
-                if self.room.paused:
-                    self._serve_from_files(commands)
-                return
-            self._serve(record, commands)
-
-    def _must_wait(self, record: ObjectRecord, commands: list[Command]) -> bool:
-        """Whether a request that found no room should wait for it."""
-        if not self._can_spill:
-            return self._others_hold(record.writer)
-        if self.room.paused:
-            return record.state is _CREATED
-        return self.room.bring_room(record, commands)
-
-    def _serve(self, record: ObjectRecord, commands: list[Command]) -> None:
-        """Serve a request for room with the block that it was given, or without one."""
-        self.requests.leave_queue(record)
-        if record.state is _CREATED:
-            self._answer_create(record, commands)
-        elif record.offset is None:
-            self._grant_waiters(record, commands)
-        else:
-            self.table.move(record, _RESTORING)
-            commands.append(Restore(record.oid, record.offset, record.size))
-
-    def _serve_from_files(self, commands: list[Command]) -> None:
-        """Let readers pass the creates that wait out a pause: they can read the files in place."""
-        for record in list(self.requests.queue.values()):
-            if record.state is _SPILLED:
-                self._serve(record, commands)
-
-    def _read_back(self, record: ObjectRecord, commands: list[Command]) -> None:
-        """Serve the pins that wait for a SPILLED object: by a restore, or from the file."""
-        # One that is being read from its file stays there: two copies in memory are worse.
-        if record.pins or record.block > self.table.allocator.capacity:
-            self._grant_waiters(record, commands)
-        else:
-            self.requests.queue_restore(record)
-
-    def _others_hold(self, client: bytes) -> bool:
-        """Whether a client that waits for no room itself holds what it could free one day."""
-        blocked = {record.writer for record in self.requests.queue.values()}
-        blocked.add(client)
-        return any(
-            books.pinned or books.writing
-            for other, books in self.table.clients.items()
-            if other not in blocked
-        )

@@ -65,8 +65,8 @@ def write_file(path: str | os.PathLike[str], parts: Sequence[ReadableBuffer]) ->
     """Write a file of mode 0600 that is complete as soon as it can be seen under its name.
 
     Raises:
-        OSError: it could not be written (`errno.ENOSPC` or `EDQUOT`: the disk is full); nothing is
-        left. TypeError: a part is not a contiguous buffer.
+        OSError: it could not be written, and nothing is left; `is_full` tells if the disk is full.
+        TypeError: a part is not a contiguous buffer.
     """
     views = byte_views(parts)
     target = Path(path)

@@ -34,6 +34,8 @@ class StoreStatistics:
     """How many objects have a complete file now."""
     file_backed_bytes: int
     """Of `spilled_bytes`: those written straight to a file, for want of room in memory."""
+    file_backed_bytes_total: int
+    """Bytes that were written straight to a file so far."""
     spilled_bytes_total: int
     """Bytes that left memory for files so far (not those written straight to a file)."""
     restored_bytes_total: int

@@ -22,6 +22,7 @@ from millpond.objectstore.commands import (
     Lost,
     Missing,
     PinGranted,
+    Refusal,
     Restore,
     Spill,
 )
@@ -189,11 +190,15 @@ class ObjectService:
     def _location(self, command: CreateGranted | PinGranted) -> Location:
         place = command.location
         if isinstance(place, InArena):
+            if isinstance(command, CreateGranted):
+                self._arena.grow_ahead(place.offset + place.size)
             return Location(IN_ARENA, place.offset, place.size)
         assert self._storage is not None
         return Location(IN_FILE, 0, place.size, str(self._storage.path(place.oid)))
 
     def _why(self, command: CreateRefused) -> str:
+        if command.reason is Refusal.EXISTS:
+            return f"object {command.oid.hex()} of an earlier attempt is still being read"
         store = self.core.statistics()
         return (
             f"the object store has no room for object {command.oid.hex()} ({command.reason}): "

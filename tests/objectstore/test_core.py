@@ -524,6 +524,20 @@ def test_readers_pass_creates_that_wait_out_a_pause() -> None:
     assert not store.core.statistics().disk_full
 
 
+def test_a_pause_lets_those_behind_a_reader_have_the_room() -> None:
+    store = Store(2)
+    store.put_spilled(1, 2)
+    store.put(2)
+    store.put(3)
+    assert store.pin(1) == [spill(2, 0), spill(3, 1)]
+    assert store.create(4) == []
+    assert store.core.spilled(oid(2)) == []
+    assert store.core.spill_failed(oid(3), no_space=True) == [
+        PinGranted(5, oid(1), file(1, 2)),
+        CreateGranted(6, oid(4), block(0)),
+    ]
+
+
 def test_a_delete_makes_room_during_a_pause() -> None:
     store = Store(1)
     store.put(1)
