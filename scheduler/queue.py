@@ -53,6 +53,8 @@ class LeaseQueue:
 
     def __init__(self, resources: Mapping[str, int], capacity: int) -> None:
         self.pool = ResourcePool(resources)
+        #: what is left beside the actors, which do not end by themselves
+        self._lasting = ResourcePool(resources)
         self.admission = Admission(capacity)
         self.grants: dict[Hashable, Grant] = {}
         self._owners: dict[bytes, _Owner] = {}
@@ -98,8 +100,7 @@ class LeaseQueue:
         if grant is None:
             return
         if not grant.lent:
-            self.pool.give(self._shape(grant.shape))
-            self.admission.end(key)
+            self._give(grant)
         if grant.kind is Kind.LEASE:
             owner = self._owners.get(grant.owner)
             if owner is not None:
@@ -110,15 +111,14 @@ class LeaseQueue:
         grant = self.grants.get(key)
         if grant is not None and not grant.lent:
             grant.lent = True
-            self.pool.give(self._shape(grant.shape))
-            self.admission.end(key)
+            self._give(grant)
 
     def take_back(self, key: Hashable) -> None:
         """The holder goes on, at once, even if for a moment more is used than there is."""
         grant = self.grants.get(key)
         if grant is not None and grant.lent:
             grant.lent = False
-            self.pool.take(self._shape(grant.shape))
+            self._take(grant)
             if grant.request is not None and grant.request.arguments:
                 self.admission.admit(key, grant.request.arguments, 0)
 
@@ -156,9 +156,10 @@ class LeaseQueue:
         """Return the leases to ask back now, because others wait for their resources."""
         recalled = self._recall_for_turn()
         open_recalls = sum(grant.recalled and not grant.lent for grant in self.grants.values())
-        waiting = [owner_id for owner_id in self._turns if any(self._lacking(owner_id))]
+        lacking = {owner_id: self._lacking(owner_id) for owner_id in self._turns}
+        waiting = [owner_id for owner_id in self._turns if any(lacking[owner_id])]
         for owner_id in waiting[: max(len(waiting) - open_recalls, 0)]:
-            victim = self._lease_to_recall(owner_id)
+            victim = self._lease_to_recall(self._owners[owner_id], *lacking[owner_id])
             if victim is not None:
                 victim.recalled = True
                 recalled.append(victim)
@@ -180,13 +181,20 @@ class LeaseQueue:
         return self._grant_lease(owner_id, shape) if chosen is None else self._grant(chosen)
 
     def _heads(self, owner: _Owner) -> Iterator[tuple[bytes, Request]]:
-        for shape, heap in list(owner.requests.items()):
-            while heap and heap[0][2].key in self._withdrawn:
-                self._withdrawn.discard(heapq.heappop(heap)[2].key)
-            if heap:
-                yield shape, heap[0][2]
-            else:
-                del owner.requests[shape]
+        for shape in list(owner.requests):
+            request = self._head(owner, shape)
+            if request is not None:
+                yield shape, request
+
+    def _head(self, owner: _Owner, shape: bytes) -> Request | None:
+        """Return the first request of a shape that was not withdrawn."""
+        heap = owner.requests.get(shape, [])
+        while heap and heap[0][2].key in self._withdrawn:
+            self._withdrawn.discard(heapq.heappop(heap)[2].key)
+        if heap:
+            return heap[0][2]
+        owner.requests.pop(shape, None)
+        return None
 
     def _admissible(self, request: Request) -> bool:
         if self._memory_allows(request):
@@ -203,8 +211,8 @@ class LeaseQueue:
         turn = self._memory_turn
         if turn is not None and turn is not request:
             owner = self._owners.get(turn.owner)
-            is_head = owner is not None and any(head is turn for _, head in self._heads(owner))
-            if is_head and self._attainable(turn.shape):
+            is_next = owner is not None and self._head(owner, turn.shape) is turn
+            if is_next and self._attainable(turn.shape):
                 return False
             self._memory_turn = None
         return self.admission.fits(request.arguments, request.output)
@@ -243,18 +251,12 @@ class LeaseQueue:
             return False
         if shape in owner.leases_wanted:
             return True
-        return any(
-            waiting == shape and self._memory_allows(request)
-            for waiting, request in self._heads(owner)
-        )
+        request = self._head(owner, shape)
+        return request is not None and self._memory_allows(request)
 
     def _attainable(self, shape: bytes) -> bool:
         """Whether a shape will be free when everybody but the actors is done."""
-        pool = ResourcePool(self.pool.total)
-        for grant in self.grants.values():
-            if grant.kind is Kind.ACTOR and not grant.lent:
-                pool.take(self._shape(grant.shape))
-        return pool.fits(self._shape(shape))
+        return self._lasting.fits(self._shape(shape))
 
     # --- grants ----------------------------------------------------------------------------------
 
@@ -267,7 +269,7 @@ class LeaseQueue:
         owner.leases_held += 1
         grant = Grant(next(self._lease_ids), owner_id, shape, Kind.LEASE)
         self.grants[grant.key] = grant
-        self.pool.take(self._shape(shape))
+        self._take(grant)
         return grant
 
     def _grant(self, request: Request) -> Grant:
@@ -276,10 +278,23 @@ class LeaseQueue:
             self._memory_turn = None
         grant = Grant(request.key, request.owner, request.shape, request.kind, request)
         self.grants[grant.key] = grant
-        self.pool.take(self._shape(request.shape))
+        self._take(grant)
         if request.arguments:
             self.admission.admit(request.key, request.arguments, request.output)
         return grant
+
+    def _take(self, grant: Grant) -> None:
+        shape = self._shape(grant.shape)
+        self.pool.take(shape)
+        if grant.kind is Kind.ACTOR:
+            self._lasting.take(shape)
+
+    def _give(self, grant: Grant) -> None:
+        shape = self._shape(grant.shape)
+        self.pool.give(shape)
+        if grant.kind is Kind.ACTOR:
+            self._lasting.give(shape)
+        self.admission.end(grant.key)
 
     # --- recalls ---------------------------------------------------------------------------------
 
@@ -289,21 +304,19 @@ class LeaseQueue:
         for_requests: set[str] = set()
         for_leases: set[str] = set()
         for shape in owner.leases_wanted:
-            short = self.pool.short_of(self._shape(shape))
-            if short and self._attainable(shape):
-                for_leases |= short
+            if self._attainable(shape):
+                for_leases |= self.pool.short_of(self._shape(shape))
         for shape, request in self._heads(owner):
-            short = self.pool.short_of(self._shape(shape))
-            if short and self._memory_allows(request) and self._attainable(shape):
-                for_requests |= short
+            if self._attainable(shape) and self._memory_allows(request):
+                for_requests |= self.pool.short_of(self._shape(shape))
         return for_requests, for_leases
 
-    def _lease_to_recall(self, owner_id: bytes) -> Grant | None:
+    def _lease_to_recall(
+        self, owner: _Owner, for_requests: set[str], for_leases: set[str]
+    ) -> Grant | None:
         """Return a lease whose end would help an owner without being unfair to its holder."""
-        owner = self._owners[owner_id]
-        for_requests, for_leases = self._lacking(owner_id)
         for grant in self._recallable():
-            names = self._shape(grant.shape).keys()
+            names = self._shape(grant.shape)
             if not for_requests.isdisjoint(names):
                 return grant
             if for_leases.isdisjoint(names):
@@ -338,12 +351,10 @@ class LeaseQueue:
                 recalled.append(grant)
         return recalled
 
-    def _recallable(self) -> list[Grant]:
-        return [
-            grant
-            for grant in self.grants.values()
-            if grant.kind is Kind.LEASE and not (grant.recalled or grant.lent)
-        ]
+    def _recallable(self) -> Iterator[Grant]:
+        for grant in self.grants.values():
+            if grant.kind is Kind.LEASE and not (grant.recalled or grant.lent):
+                yield grant
 
     # --- small things ----------------------------------------------------------------------------
 
@@ -363,6 +374,7 @@ class LeaseQueue:
     def validate(self) -> None:
         """Raise AssertionError where the books do not agree."""
         self.pool.validate()
+        self._lasting.validate()
         self.admission.validate()
         waiting = {
             request.key

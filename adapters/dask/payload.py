@@ -57,7 +57,7 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
     def __init__(self) -> None:
         self._buffer = io.BytesIO()
         # cloudpickle's is a chain of two mappings, looked up in Python for each object.
-        self.dispatch_table = dict(self.dispatch_table)
+        self.dispatch_table = dict(cloudpickle.CloudPickler.dispatch_table)
         super().__init__(self._buffer, protocol=pickle.HIGHEST_PROTOCOL)
         #: id of a function or class -> how it travels: None by name, bytes, or a ref
         self._by_value: dict[int, bytes | millpond.ObjectRef[Any] | None] = {}
@@ -156,10 +156,10 @@ def _call_of(task: Task) -> tuple[Key, Callable[..., Any], tuple[Any, ...], dict
 
 
 def _reduce_node(kind: type, node: Task) -> tuple[Any, ...]:
-    """Reduce a task inside another one to what its execution needs (Dask sends much more)."""
+    """Reduce a task inside another one to what makes it (Dask sends much more)."""
     if kind is Task:
-        return _rebuild_task, (node.key, node.func, node.args, node.kwargs, node.dependencies)
-    return _rebuild_container, (kind, node.args, node.dependencies)
+        return _rebuild_task, (node.key, node.func, node.args, node.kwargs)
+    return _rebuild_container, (kind, node.args)
 
 
 # --- sizes -------------------------------------------------------------------------------
@@ -232,24 +232,15 @@ def _identity(value: Any) -> Any:
 
 
 def _rebuild_task(
-    key: Key,
-    func: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    dependencies: frozenset[Key],
-    kind: Any = Task,
+    key: Key, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Task:
-    task: Task = kind.__new__(kind)
-    task.key, task.func, task.args, task.kwargs = key, func, args, kwargs
-    task._dependencies = dependencies
-    task._data_producer, task._token, task._is_coro, task._repr = False, None, None, None
-    return task
+    return Task(key, func, *args, **kwargs)
 
 
-def _rebuild_container(kind: Any, args: tuple[Any, ...], dependencies: frozenset[Key]) -> Task:
-    # Not by its constructor: that takes a single list for the items, not for an item.
-    constructor = {"constructor": kind.constructor}
-    return _rebuild_task(None, kind.to_container, args, constructor, dependencies, kind)
+def _rebuild_container(kind: Any, args: tuple[Any, ...]) -> Task:
+    if len(args) == 1:  # lest a single list is taken for the items
+        return kind(kind.klass(args))
+    return kind(*args)
 
 
 def _lifted_value(slot: int) -> Any:

@@ -22,7 +22,7 @@ __all__ = ["Enabled", "apply_settings", "capture_settings", "disable", "enable"]
 _METHODS = {"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}
 
 #: Settings that mean something only in the process that made them.
-_LOCAL_SETTINGS = frozenset({"scheduler", "pool", "get", "callbacks"})
+_LOCAL_SETTINGS = frozenset({"scheduler", "pool", "get", "callbacks", "admin.traceback.shorten"})
 
 
 class Enabled:

@@ -24,6 +24,7 @@ def weaken_labels(labels: Any, frame: Any, axis: Literal[0, 1]) -> None:
 
 
 def weaken_dtypes(dtypes: Any, frame: Any) -> None:
+    return
     """Let ``dtypes``, the ``ModinDtypes`` of ``frame`` or None, refer to it weakly."""
     descriptor = getattr(dtypes, "_value", None)
     if isinstance(descriptor, DtypesDescriptor) and descriptor._parent_df is frame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from ..owner.access import INLINE_LIMIT
 from ..owner.functions import describe_callable
@@ -20,6 +20,12 @@ from .session import connected_runtime
 __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "RemoteFunction", "remote"]
 
 
+@overload
+def remote(target: type[Any]) -> ActorClass: ...  # type: ignore[overload-overlap] # first wins
+@overload
+def remote(target: Callable[..., Any]) -> RemoteFunction: ...
+@overload
+def remote(target: None = None, **options: Any) -> Callable[[Any], Any]: ...
 def remote(target: Any = None, **options: Any) -> Any:
     """Make a function remote, or a class an actor class; used as a decorator or called.
 

@@ -53,7 +53,7 @@ class Node:
         self.queue.validate()
         return granted
 
-    def keys(self) -> list[Hashable]:
+    def served(self) -> list[Hashable]:
         """Grant; return the names of tasks and the owners of leases."""
         return [g.owner if g.kind is Kind.LEASE else g.key for g in self.grant()]
 
@@ -87,7 +87,7 @@ class Node:
         raise AssertionError(f"not granted in {limit} rounds")
 
 
-# --- turns and order ---------------------------------------------------------------------------
+# --- turns and order --------------------------------------------------------------------
 
 
 def test_owners_take_turns_whatever_the_length_of_their_queues() -> None:
@@ -98,7 +98,7 @@ def test_owners_take_turns_whatever_the_length_of_their_queues() -> None:
         node.task(f"b{index}", B)
     node.task("c0", C)
     order: list[Hashable] = []
-    while granted := node.keys():
+    while granted := node.served():
         order += granted
         node.end(node.held[0])
     assert order == ["a0", "b0", "c0", "a1", "b1", "a2", "a3", "a4", "a5"]
@@ -136,22 +136,22 @@ def test_a_small_task_goes_before_a_large_one_that_does_not_fit() -> None:
     node.task("first")
     node.task("large", shape=TWO)
     node.task("small")
-    assert node.keys() == ["first", "small"]
+    assert node.served() == ["first", "small"]
 
 
 def test_leases_are_granted_until_none_is_wanted() -> None:
     node = Node(cpus=4)
     node.lease(A, count=3)
-    assert node.keys() == [A, A, A]
+    assert node.served() == [A, A, A]
     assert len({g.key for g in node.held}) == 3
     node.lease(A, count=5)
-    assert node.keys() == [A]
+    assert node.served() == [A]
     node.lease(A, count=0)
     node.end(node.held[0])
-    assert node.keys() == []
+    assert node.served() == []
 
 
-# --- lives of requests and grants ----------------------------------------------------------------
+# --- lives of requests and grants ---------------------------------------------------------
 
 
 def test_a_withdrawn_request_is_not_granted() -> None:
@@ -159,23 +159,23 @@ def test_a_withdrawn_request_is_not_granted() -> None:
     node.task("running")
     node.task("waits")
     node.task("other")
-    assert node.keys() == ["running"]
+    assert node.served() == ["running"]
     assert node.queue.withdraw("waits")
     assert not node.queue.withdraw("waits"), "it is not waiting any more"
     assert not node.queue.withdraw("running")
     assert not node.queue.withdraw("unknown")
     node.end_of("running")
-    assert node.keys() == ["other"]
+    assert node.served() == ["other"]
 
 
 def test_a_retried_task_keeps_its_key_and_its_place() -> None:
     node = Node(cpus=1)
     node.queue.add(Request("retried", A, ONE, 0))
     node.queue.add(Request("later", A, ONE, 1))
-    assert node.keys() == ["retried"]
+    assert node.served() == ["retried"]
     node.end_of("retried")
     node.queue.add(Request("retried", A, ONE, 0))
-    assert node.keys() == ["retried"]
+    assert node.served() == ["retried"]
 
 
 def test_a_dead_owner_waits_for_nothing_and_what_it_holds_is_named() -> None:
@@ -185,13 +185,13 @@ def test_a_dead_owner_waits_for_nothing_and_what_it_holds_is_named() -> None:
     node.task("a1", A)
     node.task("a2", A)
     node.lease(A, count=3)
-    assert node.keys() == ["a0", "b0"]
+    assert node.served() == ["a0", "b0"]
     node.queue.withdraw("a2")
     assert [g.key for g in node.queue.drop_owner(A)] == ["a0"]
     assert node.queue.drop_owner(C) == []
     node.queue.validate()
     node.end_of("a0")
-    assert node.keys() == []
+    assert node.served() == []
     node.end_of("b0")
     assert node.queue.grants == {}
 
@@ -199,19 +199,19 @@ def test_a_dead_owner_waits_for_nothing_and_what_it_holds_is_named() -> None:
 def test_nothing_is_remembered_of_a_dead_owner_s_withdrawn_requests() -> None:
     node = Node(cpus=1)
     node.task("b0", B)
-    assert node.keys() == ["b0"]
+    assert node.served() == ["b0"]
     node.task("again", A)
     node.queue.withdraw("again")
     node.queue.drop_owner(A)
     node.end_of("b0")
     node.task("again", A)
-    assert node.keys() == ["again"]
+    assert node.served() == ["again"]
 
 
 def test_releasing_twice_gives_back_once() -> None:
     node = Node(cpus=1)
     node.task("a0")
-    node.keys()
+    node.served()
     node.queue.release("a0")
     node.queue.release("a0")
     node.queue.release("never heard of")
@@ -222,34 +222,34 @@ def test_a_lent_slot_serves_others_and_is_taken_back_at_once() -> None:
     node = Node(cpus=1)
     node.task("parent", shape=ONE, x=80)
     node.task("child", B, x=80, y=20)
-    assert node.keys() == ["parent"]
+    assert node.served() == ["parent"]
     node.queue.lend("parent")
     node.queue.lend("parent")
-    assert node.keys() == ["child"]
+    assert node.served() == ["child"]
     node.queue.take_back("parent")
     node.queue.take_back("parent")
     node.queue.validate()
     assert node.queue.pool.available["CPU"] == -1, "more is used for a moment"
     assert node.queue.admission.promised == 100
     node.task("next", C)
-    assert node.keys() == []
+    assert node.served() == []
     node.end_of("child")
-    assert node.keys() == []
+    assert node.served() == []
     node.end_of("parent")
-    assert node.keys() == ["next"]
+    assert node.served() == ["next"]
 
 
 def test_a_lent_slot_can_be_released() -> None:
     node = Node(cpus=1)
     node.task("parent", x=80)
-    node.keys()
+    node.served()
     node.queue.lend("parent")
     node.end_of("parent")
     assert node.queue.pool.available["CPU"] == 1
     assert node.queue.admission.promised == 0
 
 
-# --- memory ------------------------------------------------------------------------------------
+# --- memory -----------------------------------------------------------------------------
 
 
 def test_tasks_whose_arguments_do_not_fit_together_run_one_after_the_other() -> None:
@@ -257,37 +257,37 @@ def test_tasks_whose_arguments_do_not_fit_together_run_one_after_the_other() -> 
     node.task("one", x=60)
     node.task("two", y=60)
     node.task("plain", B)
-    assert node.keys() == ["one", "plain"]
+    assert node.served() == ["one", "plain"]
     node.end_of("plain")
-    assert node.keys() == []
+    assert node.served() == []
     node.end_of("one")
-    assert node.keys() == ["two"]
+    assert node.served() == ["two"]
 
 
 def test_tasks_that_share_their_arguments_run_together() -> None:
     node = Node(cpus=3)
     for key in ("one", "two", "three"):
         node.task(key, x=90, output=3)
-    assert node.keys() == ["one", "two", "three"]
+    assert node.served() == ["one", "two", "three"]
 
 
 def test_expected_outputs_count() -> None:
     node = Node(cpus=2)
     node.task("one", x=10, output=50)
     node.task("two", y=10, output=50)
-    assert node.keys() == ["one"]
+    assert node.served() == ["one"]
 
 
 def test_a_task_larger_than_the_store_runs_alone() -> None:
     node = Node(cpus=2)
     node.task("small", x=1)
     node.task("huge", y=500)
-    assert node.keys() == ["small"]
+    assert node.served() == ["small"]
     node.end_of("small")
-    assert node.keys() == ["huge"]
+    assert node.served() == ["huge"]
     node.task("after", z=1)
     node.task("plain", B)
-    assert node.keys() == ["plain"]
+    assert node.served() == ["plain"]
 
 
 @pytest.mark.parametrize("large_owner", [A, B])
@@ -295,11 +295,11 @@ def test_a_task_with_large_arguments_is_not_starved_by_small_ones(large_owner: b
     node = Node(cpus=4)
     for index in range(4):
         node.task(f"small{index}", B, x=30)
-    node.keys()
+    node.served()
     node.task("large", large_owner, z=90)
     for index in range(4, 40):
         node.task(f"small{index}", B, x=30)
-        node.keys()
+        node.served()
         if "large" in node.queue.grants:
             break
         node.end(node.held[0])
@@ -311,61 +311,75 @@ def test_those_without_arguments_do_not_wait_for_memory() -> None:
     node = Node(cpus=4)
     node.task("one", x=60)
     node.task("two", y=60)
-    assert node.keys() == ["one"]
+    assert node.served() == ["one"]
     node.task("plain", B)
     node.task("actor", C, kind=Kind.ACTOR)
     node.lease(C)
-    assert node.keys() == ["plain", "actor", C]
+    assert node.served() == ["plain", "actor", C]
 
 
 def test_the_turn_for_memory_ends_with_who_waited() -> None:
     for end in ("withdraw", "drop"):
         node = Node(cpus=4)
         node.task("one", B, x=60)
-        node.keys()
+        node.served()
         node.task("two", A, y=60)
-        assert node.keys() == []
+        assert node.served() == []
         node.task("three", B, z=10)
-        assert node.keys() == []
+        assert node.served() == []
         if end == "withdraw":
             node.queue.withdraw("two")
         else:
             node.queue.drop_owner(A)
-        assert node.keys() == ["three"]
+        assert node.served() == ["three"]
+
+
+def test_a_request_may_be_withdrawn_while_somebody_waits_for_memory() -> None:
+    node = Node(cpus=4)
+    node.task("one", B, x=60)
+    node.served()
+    node.task("two", A, y=60)
+    assert node.served() == []
+    node.task("three", B, z=10)
+    node.task("withdrawn", B, TWO)
+    node.queue.withdraw("withdrawn")
+    assert node.served() == []
+    node.end_of("one")
+    assert node.served() == ["two", "three"]
 
 
 def test_who_waits_for_memory_and_can_never_have_its_cpus_does_not_block_the_others() -> None:
     node = Node(cpus=2)
     node.task("one", B, NOTHING, x=60)
-    node.keys()
+    node.served()
     node.task("wide", A, TWO, y=60)
-    assert node.keys() == [], "it has the turn for memory"
+    assert node.served() == [], "it has the turn for memory"
     node.task("actor", C, kind=Kind.ACTOR)
     node.task("small", B, z=10)
-    assert node.keys() == ["actor", "small"]
+    assert node.served() == ["actor", "small"]
     node.end_of("actor")
     node.end_of("small")
     node.task("small again", B, z=10)
-    assert node.keys() == [], "now it can, and has the turn again"
+    assert node.served() == [], "now it can, and has the turn again"
 
 
-# --- leases are recalled, but only where that helps ------------------------------------------------
+# --- leases are recalled, but only where that helps -----------------------------------------
 
 
 def test_no_lease_is_recalled_while_nobody_waits() -> None:
     node = Node(cpus=3)
     node.lease(A, count=2)
-    node.keys()
+    node.served()
     assert node.queue.recalls() == []
     node.lease(B)
-    node.keys()
+    node.served()
     assert node.queue.recalls() == []
 
 
 def test_an_owner_with_many_leases_gives_one_to_an_owner_with_none() -> None:
     node = Node(cpus=2)
     node.lease(A, count=5)
-    node.keys()
+    node.served()
     assert node.queue.recalls() == [], "it waits only for itself"
     node.lease(B)
     (recalled,) = node.queue.recalls()
@@ -382,7 +396,7 @@ def test_a_lease_is_recalled_for_a_task_even_of_the_same_owner() -> None:
     for owner in (A, B):
         node = Node(cpus=1)
         node.lease(A)
-        node.keys()
+        node.served()
         node.task("task", owner)
         node.greedy = [(A, ONE)]
         assert node.rounds_until(lambda grant: grant.key == "task") <= 2
@@ -392,14 +406,14 @@ def test_only_a_lease_with_what_is_lacking_is_recalled() -> None:
     node = Node(cpus=2, gpus=1)
     node.lease(A, count=2)
     node.task("actor", C, GPU, kind=Kind.ACTOR)
-    node.keys()
+    node.served()
     node.task("gpu task", B, GPU)
     assert node.queue.recalls() == []
     node.end_of("actor")
-    assert node.keys() == ["gpu task"]
+    assert node.served() == ["gpu task"]
     node.lease(A, shape=GPU)
     node.end_of("gpu task")
-    assert node.keys() == [A]
+    assert node.served() == [A]
     node.task("another", B, GPU)
     (recalled,) = node.queue.recalls()
     assert recalled.shape == GPU
@@ -409,10 +423,10 @@ def test_no_lease_is_recalled_for_a_task_that_waits_for_memory() -> None:
     node = Node(cpus=2)
     node.task("running", A, x=60)
     node.lease(B)
-    node.keys()
+    node.served()
     node.task("next", A, y=60)
     node.lease(B)
-    assert node.keys() == []
+    assert node.served() == []
     assert node.queue.recalls() == []
 
 
@@ -420,28 +434,28 @@ def test_no_lease_is_recalled_for_what_an_actor_keeps_for_ever() -> None:
     node = Node(cpus=2)
     node.task("actor", C, kind=Kind.ACTOR)
     node.lease(A)
-    node.keys()
+    node.served()
     node.task("wide", B, TWO)
     node.lease(A)
-    assert node.keys() == []
+    assert node.served() == []
     assert node.queue.recalls() == []
 
 
 def test_a_recalled_lease_that_was_lent_is_not_waited_for() -> None:
     node = Node(cpus=2)
     node.lease(A, count=2)
-    node.keys()
+    node.served()
     node.lease(B)
     (lent,) = node.queue.recalls()
     node.queue.lend(lent.key)
-    assert node.keys() == [B]
+    assert node.served() == [B]
     node.lease(C)
-    assert node.keys() == []
+    assert node.served() == []
     (recalled,) = node.queue.recalls()
     assert recalled is not lent
 
 
-# --- nobody starves beside owners whose work never ends ---------------------------------------------
+# --- nobody starves beside owners whose work never ends --------------------------------------
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 3, 7])
@@ -506,12 +520,12 @@ def test_a_wide_task_gets_its_turn_among_ever_more_narrow_tasks(stored: int) -> 
     arguments = {"shared": stored} if stored else {}
     for index in range(8):
         node.task(f"b{index}", B, **arguments)
-    node.keys()
+    node.served()
     node.task("wide", A, pack_shape({"CPU": 4}), other=90)
     for index in range(8, 60):
         node.task(f"b{index}", B, **arguments)
         node.task(f"c{index}", C)
-        if "wide" in node.keys():
+        if "wide" in node.served():
             return
         node.end(node.held[0])
     raise AssertionError("the wide task was starved")
@@ -522,14 +536,14 @@ def test_waiting_for_cpus_and_waiting_for_memory_do_not_block_each_other() -> No
     node = Node(cpus=2)
     node.task("running", C, big=60)
     node.task("plain", C)
-    node.keys()
+    node.served()
     node.task("memory", A, ONE, other=60)
     node.task("cpus", B, TWO, more=60)
     missing: set[Hashable] = {"memory", "cpus"}
     for index in range(60):
         node.task(f"c{index}", C)
         node.task(f"d{index}", C, NOTHING, small=1)
-        missing -= set(node.keys())
+        missing -= set(node.served())
         if not missing:
             return
         node.end(node.held[0])
