@@ -8,6 +8,9 @@ from typing import Any
 
 import dask
 import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
 import pytest
 from dask.callbacks import Callback
 from dask.diagnostics import CacheProfiler, Profiler, ProgressBar
@@ -36,6 +39,15 @@ def test_a_progress_bar_shows_how_far_it_is() -> None:
     percents = {int(part.split("%")[0]) for part in out.getvalue().split("| ")[1:] if "%" in part}
     assert max(percents) == 100
     assert len(percents & set(range(10, 95))) > 3
+
+
+def test_a_progress_bar_over_a_shuffle() -> None:
+    frame = pd.DataFrame({"a": np.arange(4_000) % 97, "b": np.arange(4_000.0)})
+    out = io.StringIO()
+    with millpond.dask.enable(), ProgressBar(out=out):
+        result = dd.from_pandas(frame, npartitions=8).set_index("a").b.sum().compute()
+    assert result == frame.b.sum()
+    assert "100% Completed" in out.getvalue()
 
 
 def test_profilers_see_every_task() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 import millpond
 import millpond.dask
+from millpond.adapters.dask.graph import materialize
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +90,21 @@ def test_dataframe() -> None:
     )
     result = df.compute()
     result.iloc[0, 0] = -1  # results are the caller's own
+
+
+def test_partition_wise_steps_of_frames_are_one_task_each() -> None:
+    df = dd.from_pandas(pd.DataFrame({"a": range(80), "b": 2.0}), npartitions=4)
+    seen: list[int] = []
+    one = (df.a * (1 - df.b) + df.a).sum()
+    two = (df.a + df.b).max()
+
+    def counting(dsk: Any, keys: Any, **_: Any) -> Any:
+        seen.append(len(materialize(dsk)))
+        return millpond.dask.get(dsk, keys)
+
+    assert dask.compute(one, two, scheduler=counting) == (0.0, 81.0)
+    assert dask.compute(one, two, scheduler="sync") == (0.0, 81.0)
+    assert seen[0] < 30  # 46 without fusion
 
 
 def test_more_partitions_than_one_stage_of_a_shuffle() -> None:

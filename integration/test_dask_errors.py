@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,12 @@ def test_the_original_error_with_the_remote_traceback() -> None:
     error = caught.value
     assert error.args == (3,)
     assert error.detail == "three"
-    assert "in the Dask task 'fails_for-" in str(error.__cause__)
+    assert any("in the Dask task 'fails_for-" in note for note in error.__notes__)
     assert isinstance(error.__cause__, RemoteTraceback)
     assert 'raise CustomError(i, detail="three")' in str(error.__cause__)
+    ours = str(Path(millpond.__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)[:-1]  # Dask keeps the last
+    assert not [frame for frame in frames if frame.filename.startswith(ours)]
     del caught, error
     assert_store_empty()
 

@@ -192,6 +192,35 @@ def test_a_users_value_error_is_not_repeated(mpd: ModuleType, tmp_path: Any) -> 
     assert log.read_text() == "xxx"
 
 
+def test_blocks_are_freed_without_the_cyclic_collector(
+    mpd: ModuleType, numbers: pd.DataFrame
+) -> None:
+    frame = mpd.DataFrame(numbers)
+    assert len(frame) == len(numbers)
+    gc.collect()
+    gc.disable()
+    try:
+        before = millpond.statistics().store.num_objects
+        chosen = frame[frame["a"] > 50]
+        merged = chosen.merge(frame, on="a")
+        totals = merged.groupby("b_x").sum().reset_index()
+        assert totals.dtypes.iloc[0] == "float64"
+        del chosen, merged, totals
+        assert millpond.statistics().store.num_objects == before
+    finally:
+        gc.enable()
+
+
+def test_labels_are_computed_once(mpd: ModuleType, numbers: pd.DataFrame) -> None:
+    frame = mpd.DataFrame(numbers)
+    grouped = frame.groupby("a", as_index=False)[["b"]].agg(["sum", "mean"])
+    assert len(grouped.columns) == 3
+    inner = grouped.copy()._query_compiler._modin_frame
+    assert inner.has_materialized_columns
+    with pytest.raises(ValueError, match="Length mismatch"):
+        grouped.set_axis(["one"], axis=1)
+
+
 def test_nothing_is_left_in_the_store(mpd: ModuleType, numbers: pd.DataFrame) -> None:
     frame = mpd.DataFrame(numbers)
     frame["e"] = frame["a"] % 10

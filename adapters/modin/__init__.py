@@ -13,5 +13,7 @@ length, width               inline in the completion of the task that made the b
 call queue                  one task, however long the queue
 function of an operation    pickled once, unpickled once per worker: `functions`
 refs nested in arguments    top-level arguments of the task, so no task blocks on one: `arguments`
+number of partitions        one for each CPU, more when data is large for the store: `sizing`
+frame that nobody uses      freed at once, not when Python collects cycles: `back_references`
 ==========================  ===================================================================
 """

@@ -18,13 +18,12 @@ from modin.core.dataframe.pandas.metadata import DtypesDescriptor
 
 def weaken_labels(labels: Any, frame: Any, axis: Literal[0, 1]) -> None:
     """Let ``labels``, a ``ModinIndex`` that belongs to ``frame``, refer to it weakly."""
-    # The flag says that the labels are computed from the frame that they belong to.
-    if labels._is_default_callable:
+    # The flag says that the labels are, or were, computed from the frame that they belong to.
+    if labels._is_default_callable and callable(labels._value):
         labels._value = _Labels(_Weakly(frame), axis)
 
 
 def weaken_dtypes(dtypes: Any, frame: Any) -> None:
-    return
     """Let ``dtypes``, the ``ModinDtypes`` of ``frame`` or None, refer to it weakly."""
     descriptor = getattr(dtypes, "_value", None)
     if isinstance(descriptor, DtypesDescriptor) and descriptor._parent_df is frame:

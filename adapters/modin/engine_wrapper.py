@@ -68,7 +68,10 @@ class MillpondWrapper:
     @staticmethod
     def sendable(func: Any) -> ShippedFunction | millpond.ObjectRef[Any]:
         """Return what stands for ``func``, a function or what `put` returned, in a task."""
-        return func if isinstance(func, (ShippedFunction, millpond.ObjectRef)) else ship(func)
+        if isinstance(func, (ShippedFunction, millpond.ObjectRef)):
+            return func
+        session.ensure_started()
+        return ship(func)
 
     @classmethod
     def is_future(cls, item: Any) -> bool:
@@ -91,10 +94,8 @@ class MillpondWrapper:
     @classmethod
     def put(cls, data: Any, **_: Any) -> ShippedFunction | millpond.ObjectRef[Any]:
         """Make ``data`` available to workers, as it is now; functions in a form of their own."""
-        if callable(data):
-            return ship(data)
         session.ensure_started()
-        return millpond.put(data)
+        return ship(data) if callable(data) else millpond.put(data)
 
     @classmethod
     def wait(cls, obj_ids: Any, num_returns: int | None = None) -> None:

@@ -21,7 +21,7 @@ __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "RemoteFunction", "remote
 
 
 @overload
-def remote(target: type[Any]) -> ActorClass: ...  # type: ignore[overload-overlap] # first wins
+def remote(target: type[Any]) -> ActorClass: ...
 @overload
 def remote(target: Callable[..., Any]) -> RemoteFunction: ...
 @overload
