@@ -73,7 +73,7 @@ class OwnerDiedError(ObjectLostError):
     """The process that owned an object died, and the object with it."""
 
 
-class ObjectStoreFullError(MillpondError, MemoryError):
+class ObjectStoreFullError(MillpondError):
     """No room can be made in the object store."""
 
 

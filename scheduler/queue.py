@@ -17,30 +17,15 @@ Not covered: workers, pins, and messages (the node's).
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Hashable, Iterator, Mapping
 
 from .admission import Admission
 from .requests import Grant, Kind, Request
 from .resources import ResourcePool, unpack_shape
+from .waiting import Overtaken, OwnerQueue
 
 __all__ = ["Grant", "Kind", "LeaseQueue", "Request"]
-
-
-#: grants that may overtake somebody who waits for more resources than are free
-PATIENCE = 8
-
-
-class _Owner:
-    """What one owner waits for and holds."""
-
-    def __init__(self) -> None:
-        #: shape -> heap of (order, serial, request)
-        self.requests: dict[bytes, list[tuple[int, int, Request]]] = {}
-        #: shape -> [leases wanted, order of the first task that waits for one]
-        self.leases_wanted: dict[bytes, list[int]] = {}
-        self.leases_held = 0
 
 
 class LeaseQueue:
@@ -57,24 +42,21 @@ class LeaseQueue:
         self._lasting = ResourcePool(resources)
         self.admission = Admission(capacity)
         self.grants: dict[Hashable, Grant] = {}
-        self._owners: dict[bytes, _Owner] = {}
+        self._owners: dict[bytes, OwnerQueue] = {}
         #: owners in the order of their turns
         self._turns: list[bytes] = []
-        self._withdrawn: set[Hashable] = set()
-        self._serial = itertools.count()
         self._lease_ids = itertools.count(1)
         self._shapes: dict[bytes, dict[str, int]] = {}
         #: the request that waits for memory
         self._memory_turn: Request | None = None
-        #: who waits (owner, shape) for more resources than are free -> grants that overtook it
-        self._overtaken: dict[tuple[bytes, bytes], int] = {}
+        #: those who wait for more resources than are free
+        self._overtaken = Overtaken()
 
     # --- events ------------------------------------------------------------------------------
 
     def add(self, request: Request) -> None:
         """A task or actor asks for a slot."""
-        heap = self._owner(request.owner).requests.setdefault(request.shape, [])
-        heapq.heappush(heap, (request.order, next(self._serial), request))
+        self._owner(request.owner).add(request)
 
     def want_leases(self, owner: bytes, shape: bytes, count: int, order: int) -> None:
         """Set how many more leases of a shape an owner waits for."""
@@ -86,13 +68,7 @@ class LeaseQueue:
 
     def withdraw(self, key: Hashable) -> bool:
         """Forget a waiting request; False when it is not waiting (any more)."""
-        for owner in self._owners.values():
-            for heap in owner.requests.values():
-                for _, _, request in heap:
-                    if request.key == key and key not in self._withdrawn:
-                        self._withdrawn.add(key)
-                        return True
-        return False
+        return any(owner.withdraw(key) for owner in self._owners.values())
 
     def release(self, key: Hashable) -> None:
         """The holder of a slot is done with it."""
@@ -124,13 +100,9 @@ class LeaseQueue:
 
     def drop_owner(self, owner: bytes) -> list[Grant]:
         """An owner died: forget what it waits for; return what it holds, to be ended."""
-        dead = self._owners.pop(owner, None)
-        if dead is not None:
+        if self._owners.pop(owner, None) is not None:
             self._turns.remove(owner)
-            for heap in dead.requests.values():
-                self._withdrawn.difference_update(request.key for _, _, request in heap)
-        for waiting in [waiting for waiting in self._overtaken if waiting[0] == owner]:
-            del self._overtaken[waiting]
+            self._overtaken.drop_owner(owner)
         return [grant for grant in self.grants.values() if grant.owner == owner]
 
     # --- decisions -----------------------------------------------------------------------------
@@ -171,30 +143,14 @@ class LeaseQueue:
         for shape, (_, order) in owner.leases_wanted.items():
             if (best is None or order < best[0]) and self._may_take(owner_id, shape):
                 best = (order, shape, None)
-        for shape, request in self._heads(owner):
-            if (best is None or request.order < best[0]) and self._admissible(request):
-                best = (request.order, shape, request)
+        for head in owner.heads():
+            if (best is None or head.order < best[0]) and self._admissible(head):
+                best = (head.order, head.shape, head)
         if best is None:
             return None
-        _, shape, chosen = best
-        self._count_overtaking(owner_id, shape)
-        return self._grant_lease(owner_id, shape) if chosen is None else self._grant(chosen)
-
-    def _heads(self, owner: _Owner) -> Iterator[tuple[bytes, Request]]:
-        for shape in list(owner.requests):
-            request = self._head(owner, shape)
-            if request is not None:
-                yield shape, request
-
-    def _head(self, owner: _Owner, shape: bytes) -> Request | None:
-        """Return the first request of a shape that was not withdrawn."""
-        heap = owner.requests.get(shape, [])
-        while heap and heap[0][2].key in self._withdrawn:
-            self._withdrawn.discard(heapq.heappop(heap)[2].key)
-        if heap:
-            return heap[0][2]
-        owner.requests.pop(shape, None)
-        return None
+        _, shape, request = best
+        self._overtaken.granted((owner_id, shape), self._shape(shape))
+        return self._grant_lease(owner_id, shape) if request is None else self._grant(request)
 
     def _admissible(self, request: Request) -> bool:
         if self._memory_allows(request):
@@ -211,7 +167,7 @@ class LeaseQueue:
         turn = self._memory_turn
         if turn is not None and turn is not request:
             owner = self._owners.get(turn.owner)
-            is_next = owner is not None and self._head(owner, turn.shape) is turn
+            is_next = owner is not None and owner.head(turn.shape) is turn
             if is_next and self._attainable(turn.shape):
                 return False
             self._memory_turn = None
@@ -225,23 +181,15 @@ class LeaseQueue:
                 return True
             return self.pool.short_of(self._shape(turn[1])).isdisjoint(self._shape(shape))
         if self._attainable(shape):
-            self._overtaken.setdefault((owner_id, shape), 0)
+            self._overtaken.begin((owner_id, shape), self._shape(shape))
         return False
 
-    def _count_overtaking(self, owner_id: bytes, shape: bytes) -> None:
-        self._overtaken.pop((owner_id, shape), None)
-        taken = self._shape(shape).keys()
-        for waiting in self._overtaken:
-            if not taken.isdisjoint(self._shape(waiting[1])):
-                self._overtaken[waiting] += 1
-
     def _turn_to_keep_for(self) -> tuple[bytes, bytes] | None:
-        """Return who was overtaken too often, the first to have begun to wait."""
-        for waiting, count in list(self._overtaken.items()):
-            if count >= PATIENCE:
-                if self._still_waits(*waiting):
-                    return waiting
-                del self._overtaken[waiting]
+        """Return the owner and the shape for which resources are kept."""
+        for waiting in self._overtaken.too_often():
+            if self._still_waits(*waiting):
+                return waiting
+            self._overtaken.end(waiting)
         return None
 
     def _still_waits(self, owner_id: bytes, shape: bytes) -> bool:
@@ -251,7 +199,7 @@ class LeaseQueue:
             return False
         if shape in owner.leases_wanted:
             return True
-        request = self._head(owner, shape)
+        request = owner.head(shape)
         return request is not None and self._memory_allows(request)
 
     def _attainable(self, shape: bytes) -> bool:
@@ -261,19 +209,14 @@ class LeaseQueue:
     # --- grants ----------------------------------------------------------------------------------
 
     def _grant_lease(self, owner_id: bytes, shape: bytes) -> Grant:
-        owner = self._owners[owner_id]
-        wanted = owner.leases_wanted[shape]
-        wanted[0] -= 1
-        if wanted[0] == 0:
-            del owner.leases_wanted[shape]
-        owner.leases_held += 1
+        self._owners[owner_id].remove_lease(shape)
         grant = Grant(next(self._lease_ids), owner_id, shape, Kind.LEASE)
         self.grants[grant.key] = grant
         self._take(grant)
         return grant
 
     def _grant(self, request: Request) -> Grant:
-        heapq.heappop(self._owners[request.owner].requests[request.shape])
+        self._owners[request.owner].remove_head(request)
         if self._memory_turn is request:
             self._memory_turn = None
         grant = Grant(request.key, request.owner, request.shape, request.kind, request)
@@ -306,13 +249,13 @@ class LeaseQueue:
         for shape in owner.leases_wanted:
             if self._attainable(shape):
                 for_leases |= self.pool.short_of(self._shape(shape))
-        for shape, request in self._heads(owner):
-            if self._attainable(shape) and self._memory_allows(request):
-                for_requests |= self.pool.short_of(self._shape(shape))
+        for head in owner.heads():
+            if self._attainable(head.shape) and self._memory_allows(head):
+                for_requests |= self.pool.short_of(self._shape(head.shape))
         return for_requests, for_leases
 
     def _lease_to_recall(
-        self, owner: _Owner, for_requests: set[str], for_leases: set[str]
+        self, owner: OwnerQueue, for_requests: set[str], for_leases: set[str]
     ) -> Grant | None:
         """Return a lease whose end would help an owner without being unfair to its holder."""
         for grant in self._recallable():
@@ -358,10 +301,10 @@ class LeaseQueue:
 
     # --- small things ----------------------------------------------------------------------------
 
-    def _owner(self, owner_id: bytes) -> _Owner:
+    def _owner(self, owner_id: bytes) -> OwnerQueue:
         owner = self._owners.get(owner_id)
         if owner is None:
-            owner = self._owners[owner_id] = _Owner()
+            owner = self._owners[owner_id] = OwnerQueue()
             self._turns.append(owner_id)
         return owner
 
@@ -376,13 +319,6 @@ class LeaseQueue:
         self.pool.validate()
         self._lasting.validate()
         self.admission.validate()
-        waiting = {
-            request.key
-            for owner in self._owners.values()
-            for heap in owner.requests.values()
-            for _, _, request in heap
-        }
-        assert self._withdrawn <= waiting, self._withdrawn - waiting
         used: dict[str, int] = {}
         for grant in self.grants.values():
             if not grant.lent:
@@ -393,3 +329,4 @@ class LeaseQueue:
         for owner_id, owner in self._owners.items():
             held = sum(g.owner == owner_id and g.kind is Kind.LEASE for g in self.grants.values())
             assert held == owner.leases_held, (owner_id, held, owner.leases_held)
+            owner.validate()

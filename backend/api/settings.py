@@ -123,7 +123,7 @@ def _checked_spill(spill: object) -> str | Literal[False] | None:
     path = spill if isinstance(spill, str) else None
     if isinstance(spill, os.PathLike):
         path = os.fspath(spill)
-    if not isinstance(path, str):
+    if not path or not isinstance(path, str):
         raise ConfigurationError(f"spill must be a directory, False, or None, it is {spill!r}")
     return path
 

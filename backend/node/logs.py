@@ -14,6 +14,8 @@ __all__ = ["MARK", "LogPipe"]
 
 MARK = b"\0millpond-task "
 _READ_BYTES = 1 << 16
+#: bytes of a line that are kept to wait for its end
+_LONGEST_LINE = 1 << 18
 
 
 class LogPipe:
@@ -38,7 +40,8 @@ class LogPipe:
         self._loop = loop
         self._emit = emit
         self._ended = ended
-        self._rest = b""
+        #: the beginning of a line, in pieces
+        self._rest: list[bytes] = []
         self._name = ""
         loop.add_reader(fd, self._on_readable)
 
@@ -52,12 +55,24 @@ class LogPipe:
         if not data:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
-            if self._rest:
-                self._lines([self._rest])
+            self._end_line()
             self._ended()
             return
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self._lines(lines)
+        *lines, rest = data.split(b"\n")
+        if lines:
+            self._rest.append(lines[0])
+            lines[0] = b"".join(self._rest)
+            self._rest = []
+            self._lines(lines)
+        self._rest.append(rest)
+        if sum(map(len, self._rest)) > _LONGEST_LINE:  # a progress bar, or binary data
+            self._end_line()
+
+    def _end_line(self) -> None:
+        line = b"".join(self._rest)
+        self._rest = []
+        if line:
+            self._lines([line])
 
     def _lines(self, lines: list[bytes]) -> None:
         text: list[str] = []

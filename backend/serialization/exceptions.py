@@ -96,7 +96,8 @@ def _same(error: BaseException, copy: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno != copy.errno:  # type: ignore[attr-defined]
         return False
     return all(
-        type(ours) is type(theirs) and (type(ours) not in _COMPARABLE or ours == theirs)
+        type(ours) is type(theirs)
+        and (type(ours) not in _COMPARABLE or ours == theirs or ours != ours)  # noqa: PLR0124 - NaN
         for ours, theirs in zip(error.args, copy.args, strict=True)
     )
 

@@ -88,10 +88,7 @@ def serialize(value: Any, what: str) -> SerializedValue:
     buffers: list[memoryview] = []
 
     def keep_out_of_band(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            buffers.append(buffer.raw())
-        except BufferError:
-            return True  # not contiguous: pickle copies it in band
+        buffers.append(buffer.raw())
         return False
 
     outer = _collected.pickled

@@ -16,12 +16,16 @@ class TaskOutput(io.TextIOWrapper):
     #: name of the task that runs, set by the executor
     task_name = ""
     _announced = ""
+    _line_open = False
 
     def write(self, text: str, /) -> int:
         """Write text, after the name of the task if that is a new one."""
         if self.task_name != self._announced:
             self._announced = self.task_name
-            super().write(f"{MARK.decode()}{self.task_name}\n")
+            end = "\n" if self._line_open else ""
+            super().write(f"{end}{MARK.decode()}{self.task_name}\n")
+        if text:
+            self._line_open = not text.endswith("\n")
         return super().write(text)
 
 

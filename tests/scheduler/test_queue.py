@@ -514,16 +514,22 @@ def test_whoever_waited_for_memory_gets_resources_too(owner: bytes, width: int) 
     node.rounds_until(lambda grant: grant.key == "wanted", limit=20)
 
 
-@pytest.mark.parametrize("stored", [0, 5])
-def test_a_wide_task_gets_its_turn_among_ever_more_narrow_tasks(stored: int) -> None:
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_wide_task_gets_its_turn_among_ever_more_narrow_tasks(stored: bool) -> None:
     node = Node(cpus=4)
-    arguments = {"shared": stored} if stored else {}
+
+    def narrow(key: str) -> None:
+        if stored:
+            node.task(key, B, shared=5)
+        else:
+            node.task(key, B)
+
     for index in range(8):
-        node.task(f"b{index}", B, **arguments)
+        narrow(f"b{index}")
     node.served()
     node.task("wide", A, pack_shape({"CPU": 4}), other=90)
     for index in range(8, 60):
-        node.task(f"b{index}", B, **arguments)
+        narrow(f"b{index}")
         node.task(f"c{index}", C)
         if "wide" in node.served():
             return

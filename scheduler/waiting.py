@@ -1,0 +1,112 @@
+"""What each owner waits for, and who was overtaken how often by others. Pure bookkeeping."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Hashable, Iterator, Mapping
+
+from .requests import Request
+
+__all__ = ["PATIENCE", "Overtaken", "OwnerQueue"]
+
+#: grants that may overtake somebody who waits for more resources than are free
+PATIENCE = 8
+
+#: who waits: an owner and a shape
+Waiting = tuple[bytes, bytes]
+
+
+class OwnerQueue:
+    """What one owner waits for, and the number of leases that it holds."""
+
+    def __init__(self) -> None:
+        #: shape -> [leases wanted, order of the first task that waits for one]
+        self.leases_wanted: dict[bytes, list[int]] = {}
+        self.leases_held = 0
+        #: shape -> heap of (order, serial, request)
+        self._requests: dict[bytes, list[tuple[int, int, Request]]] = {}
+        #: keys that are still in a heap, but wait no more
+        self._withdrawn: set[Hashable] = set()
+        self._serial = itertools.count()
+
+    def add(self, request: Request) -> None:
+        """Put a request in its place."""
+        heap = self._requests.setdefault(request.shape, [])
+        heapq.heappush(heap, (request.order, next(self._serial), request))
+
+    def withdraw(self, key: Hashable) -> bool:
+        """Forget a request; False when it does not wait here."""
+        waits = key not in self._withdrawn and key in self._keys()
+        if waits:
+            self._withdrawn.add(key)
+        return waits
+
+    def head(self, shape: bytes) -> Request | None:
+        """Return the first request of a shape."""
+        heap = self._requests.get(shape, [])
+        while heap and heap[0][2].key in self._withdrawn:
+            self._withdrawn.discard(heapq.heappop(heap)[2].key)
+        if heap:
+            return heap[0][2]
+        self._requests.pop(shape, None)
+        return None
+
+    def heads(self) -> Iterator[Request]:
+        """Yield the first request of each shape."""
+        for shape in list(self._requests):
+            request = self.head(shape)
+            if request is not None:
+                yield request
+
+    def remove_head(self, request: Request) -> None:
+        """Take out the first request of its shape."""
+        _, _, first = heapq.heappop(self._requests[request.shape])
+        assert first is request, (first, request)
+
+    def remove_lease(self, shape: bytes) -> None:
+        """One lease of a shape that was wanted is held from now on."""
+        wanted = self.leases_wanted[shape]
+        wanted[0] -= 1
+        if wanted[0] == 0:
+            del self.leases_wanted[shape]
+        self.leases_held += 1
+
+    def _keys(self) -> Iterator[Hashable]:
+        return (request.key for heap in self._requests.values() for _, _, request in heap)
+
+    def validate(self) -> None:
+        """Raise AssertionError where it contradicts itself."""
+        assert self._withdrawn <= set(self._keys()), self._withdrawn
+        assert all(count > 0 for count, _ in self.leases_wanted.values()), self.leases_wanted
+
+
+class Overtaken:
+    """How often those who wait for resources were overtaken, the first who waits first."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Waiting, tuple[frozenset[str], int]] = {}
+
+    def begin(self, waiting: Waiting, shape: Mapping[str, int]) -> None:
+        """Somebody waits for a shape, perhaps for a while already."""
+        self._counts.setdefault(waiting, (frozenset(shape), 0))
+
+    def granted(self, to: Waiting, shape: Mapping[str, int]) -> None:
+        """Somebody waits no more, and took resources before the others could."""
+        self._counts.pop(to, None)
+        for waiting, (names, count) in self._counts.items():
+            if not names.isdisjoint(shape):
+                self._counts[waiting] = names, count + 1
+
+    def end(self, waiting: Waiting) -> None:
+        """Somebody waits no more."""
+        self._counts.pop(waiting, None)
+
+    def drop_owner(self, owner: bytes) -> None:
+        """An owner died."""
+        for waiting in [waiting for waiting in self._counts if waiting[0] == owner]:
+            del self._counts[waiting]
+
+    def too_often(self) -> list[Waiting]:
+        """Return those who should be overtaken no more."""
+        return [waiting for waiting, (_, count) in self._counts.items() if count >= PATIENCE]

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millpond.api.settings import DEFAULT_PRELOAD, Settings, machine_memory
+from millpond.errors import ConfigurationError
+from millpond.scheduler.resources import UNIT
+
+MIB = 1 << 20
+
+
+def checked(**given: Any) -> Settings:
+    settings: dict[str, Any] = {
+        "num_cpus": 2,
+        "resources": None,
+        "object_store_memory": 10 * MIB,
+        "spill": None,
+        "preload": None,
+        "log_to_driver": True,
+    }
+    return Settings.checked(**{**settings, **given})
+
+
+def test_the_machine_decides_what_is_not_given() -> None:
+    settings = checked(num_cpus=None, object_store_memory=None)
+    assert settings.num_cpus == len(os.sched_getaffinity(0))
+    assert 0.29 < settings.object_store_memory / machine_memory() < 0.31
+    assert settings.preload == DEFAULT_PRELOAD
+    assert settings.resources == {}
+
+
+def test_everything_a_task_can_ask_for_is_counted() -> None:
+    settings = checked(num_cpus=1.5, resources={"gpu": 2})
+    assert settings.counted_resources() == {
+        "CPU": UNIT * 3 // 2,
+        "memory": machine_memory() * UNIT,
+        "gpu": 2 * UNIT,
+    }
+
+
+@pytest.mark.parametrize("spill", [None, False, "dir", Path("dir")])
+def test_ways_to_say_where_to_spill(spill: Any) -> None:
+    expected = "dir" if isinstance(spill, Path) else spill
+    assert checked(spill=spill).spill == expected
+
+
+def test_modules_to_preload_come_from_any_iterable() -> None:
+    assert checked(preload=[]).preload == ()
+    assert checked(preload=("json", "csv")).preload == ("json", "csv")
+    assert checked(preload=(name for name in ["json"])).preload == ("json",)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"num_cpus": 0}, "num_cpus must be more than 0, it is 0"),
+        ({"num_cpus": 0.0}, r"it is 0\.0"),
+        ({"num_cpus": -1}, "'CPU' .*-1"),
+        ({"num_cpus": "4"}, "'CPU' .*'4'"),
+        ({"num_cpus": True}, "'CPU' .*True"),
+        ({"num_cpus": math.nan}, "nan"),
+        ({"num_cpus": math.inf}, "inf"),
+        ({"num_cpus": 1e300}, r"1e\+300"),
+        ({"resources": {"gpu": -1}}, "'gpu' .*-1"),
+        ({"resources": {"gpu": 1e300}}, r"'gpu' .*1e\+300"),
+        ({"resources": {"CPU": 1}}, "CPU and memory are no custom resources"),
+        ({"resources": {"memory": 1}}, "CPU and memory are no custom resources"),
+        ({"resources": {1: 2}}, r"strings, not \[1\]"),
+        ({"resources": 5}, "resources must be a mapping, it is 5"),
+        ({"resources": "ab"}, "resources must be a mapping, it is 'ab'"),
+        ({"object_store_memory": 1000}, r"1000 bytes; the least is 1048576"),
+        ({"object_store_memory": 0}, "0 bytes"),
+        ({"object_store_memory": -1}, "-1 bytes"),
+        ({"object_store_memory": 1 << 60}, f"{1 << 60} bytes, but this machine has"),
+        ({"object_store_memory": 1e9}, r"bytes as an int, it is 1000000000\.0"),
+        ({"object_store_memory": "1GB"}, "it is '1GB'"),
+        ({"object_store_memory": True}, "it is True"),
+        ({"spill": True}, "spill must be a directory, False, or None, it is True"),
+        ({"spill": 5}, "it is 5"),
+        ({"spill": 0}, "it is 0"),
+        ({"spill": b"/x"}, "it is b'/x'"),
+        ({"spill": "s3://bucket/dir"}, "local directory, it is 's3://bucket/dir'"),
+        ({"preload": "numpy"}, "list of module names, it is 'numpy'"),
+        ({"preload": b"numpy"}, "it is b'numpy'"),
+        ({"preload": 5}, "it is 5"),
+        ({"preload": ["json", 5]}, r"it is \['json', 5\]"),
+    ],
+    ids=repr,
+)
+def test_wrong_settings_are_refused_with_their_value(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text) as caught:
+        checked(**given)
+    assert isinstance(caught.value, ValueError)
