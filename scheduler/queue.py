@@ -18,7 +18,7 @@ Not covered: workers, pins, and messages (the node's).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Container, Hashable, Iterator, Mapping
 
 from .admission import Admission
 from .requests import Grant, Kind, Request
@@ -107,14 +107,20 @@ class LeaseQueue:
 
     # --- decisions -----------------------------------------------------------------------------
 
-    def next_grants(self, limit: int) -> list[Grant]:
-        """Grant what can be granted, at most ``limit`` slots, owners taking turns."""
+    def next_grants(self, limit: int, reacting: Container[bytes] = ()) -> list[Grant]:
+        """Grant what can be granted, at most ``limit`` slots, owners taking turns.
+
+        Args:
+            limit: slots to grant at most.
+            reacting: owners that have just had a result, and so perhaps have an older task to
+                submit than those that wait for a lease: they get no lease now.
+        """
         granted: list[Grant] = []
         progress = True
         while progress and len(granted) < limit:
             progress = False
             for owner_id in list(self._turns):
-                grant = self._grant_one(owner_id)
+                grant = self._grant_one(owner_id, leases=owner_id not in reacting)
                 if grant is not None:
                     granted.append(grant)
                     progress = True
@@ -137,10 +143,10 @@ class LeaseQueue:
                 recalled.append(victim)
         return recalled
 
-    def _grant_one(self, owner_id: bytes) -> Grant | None:
+    def _grant_one(self, owner_id: bytes, *, leases: bool) -> Grant | None:
         owner = self._owners[owner_id]
         best: tuple[int, bytes, Request | None] | None = None
-        for shape, (_, order) in owner.leases_wanted.items():
+        for shape, (_, order) in owner.leases_wanted.items() if leases else ():
             if (best is None or order < best[0]) and self._may_take(owner_id, shape):
                 best = (order, shape, None)
         for head in owner.heads():

@@ -119,7 +119,7 @@ async def _serve(
     server = NodeServer(loop, settings.driver_id)
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
     server.objects = ObjectService(arena, storage, loop, validate=settings.validate)
-    server.tasks = TaskService(queue, server.objects, server.peer)
+    server.tasks = TaskService(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)
     server.pool = WorkerPool(

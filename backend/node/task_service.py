@@ -7,6 +7,7 @@ and tells the node when it is done.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from .worker_pool import Worker, WorkerPool
 
 __all__ = ["TaskService"]
+
+
+#: seconds that an owner gets to submit what a finished task made ready, before it gets a lease
+#: for something younger; else the roots of a graph run ahead of what uses up their results
+_REACTION = 0.001
 
 
 class _NodeTask:
@@ -40,11 +46,17 @@ class TaskService:
         queue: decides.
         objects: pins the arguments.
         peer: finds the connection of a process.
+        loop: the node's event loop.
     """
 
     def __init__(
-        self, queue: LeaseQueue, objects: ObjectService, peer: Callable[[bytes], Peer | None]
+        self,
+        queue: LeaseQueue,
+        objects: ObjectService,
+        peer: Callable[[bytes], Peer | None],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
+        self._loop = loop
         self.queue = queue
         self._objects = objects
         self._peer = peer
@@ -54,6 +66,8 @@ class TaskService:
         #: function and name of a task -> bytes it usually writes
         self._outputs: dict[tuple[bytes, str], float] = {}
         self._pumping = False
+        #: owner -> finished tasks that it may be reacting to
+        self._reacting: dict[bytes, int] = {}
 
     # --- from owners ---
 
@@ -108,9 +122,22 @@ class TaskService:
         if node_task is not None:
             task = node_task.task
             self._learn_output((task.function_id, task.name), message.output_bytes)
+            self._expect_reaction(node_task.owner)
         self.queue.release(message.task_id)
         self.pool.release(worker)
         self.pump()
+
+    def _expect_reaction(self, owner: bytes) -> None:
+        """Grant an owner no lease for a moment: its next task may be one that uses up a result."""
+        self._reacting[owner] = self._reacting.get(owner, 0) + 1
+        self._loop.call_later(_REACTION, self._reaction_over, owner)
+
+    def _reaction_over(self, owner: bytes) -> None:
+        left = self._reacting.pop(owner) - 1
+        if left:
+            self._reacting[owner] = left
+        else:
+            self.pump()
 
     def blocked(self, worker: Worker | None) -> None:
         """A worker's task waits for other tasks."""
@@ -166,7 +193,7 @@ class TaskService:
             return
         self._pumping = True
         try:
-            for grant in self.queue.next_grants(self.pool.room()):
+            for grant in self.queue.next_grants(self.pool.room(), self._reacting):
                 self.pool.acquire(lambda worker, grant=grant: self._start(grant, worker))  # type: ignore[misc]
             for grant in self.queue.recalls():
                 self._recall(grant)
