@@ -135,6 +135,14 @@ def test_store_into_an_array_of_the_driver() -> None:
     again = np.zeros((50, 20))
     da.store([kept, kept + 1], [again, target], lock=True)
     np.testing.assert_array_equal(again + 1, target)
+    third = np.zeros((50, 20))
+    stored = da.store(source, third, return_stored=True, compute=False)
+    assert (stored + 1).sum().compute() == source.sum().compute() + 1_000
+    np.testing.assert_array_equal(third, again)
+    fourth = np.zeros((50, 20))
+    stored = da.store(source, fourth, return_stored=True, compute=True)
+    np.testing.assert_array_equal(stored.compute(), again)
+    np.testing.assert_array_equal(fourth, again)
 
 
 def test_a_peer_to_peer_graph_names_the_setting() -> None:

@@ -165,6 +165,8 @@ def test_references_are_found_wherever_they_are() -> None:
         assert dask.delayed(sum)([ref, ref, 1]).compute() == 41
         assert dask.delayed(lambda d: d["a"][0])({"a": (ref,)}).compute() == 20
         assert dask.delayed(lambda: inc(millpond.get(ref)))().compute() == 21
+        many = {"many": [ref] * 3_000, "sum": (sum, "many")}
+        assert get(many, "sum") == 60_000
         assert get({"x": ref, "y": (inc, "x")}, ["x", "y"]) == (20, 21)
 
 

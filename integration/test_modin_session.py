@@ -122,6 +122,8 @@ def test_modin_inside_a_task() -> None:
 
 
 def test_engine_starts_again(mpd: ModuleType) -> None:
+    import modin.config
+
     frame = pd.DataFrame({"a": range(1000), "b": 1.0})
     ours = mpd.DataFrame(frame)
     assert_same(ours.iloc[5:50], frame.iloc[5:50])
@@ -133,8 +135,9 @@ def test_engine_starts_again(mpd: ModuleType) -> None:
     assert_same(again.iloc[5:50], frame.iloc[5:50])
     assert_same(again.merge(again, on="a"), frame.merge(frame, on="a"))
     millpond.shutdown()
-    millpond.init(num_cpus=1, object_store_memory=64 * MIB)
+    millpond.init(num_cpus=3, object_store_memory=64 * MIB)
     assert_same(mpd.DataFrame(frame).iloc[5:50], frame.iloc[5:50])
+    assert modin.config.CpuCount.get() == 3
 
 
 def test_frames_move_between_engines(mpd: ModuleType) -> None:

@@ -3,9 +3,8 @@
 - *Finalizers*, which put a collection's chunks together: in the driver the result is made once,
   where it is wanted, instead of once in the store and once more in the driver.
 - *Stores into the driver's own memory* (``dask.array.store`` into a numpy array): in a worker
-  they would write into a copy, and the data would silently be lost.
-
-A task qualifies only when nothing that runs in a worker needs its result.
+  they would write into a copy, and the data would silently be lost. What uses their results
+  runs in the driver too.
 """
 
 from __future__ import annotations
@@ -90,26 +89,20 @@ class Finishing:
 def take_finishing(
     graph: TaskGraph, wanted: Collection[Key], observation: Observation | None = None
 ) -> Finishing:
-    """Move the tasks that the driver runs out of ``graph``.
-
-    Raises:
-        NotImplementedError: tasks that must run in the driver make what others need.
-    """
+    """Move the tasks that the driver runs out of ``graph``."""
     finishing = Finishing(graph, observation)
     targets = {graph.resolve(key) for key in wanted}
-    stores = [key for key, task in graph.tasks.items() if stores_in_driver(task, graph.literals)]
     for key in targets:
         task = graph.tasks.get(key)
         if task is not None and not graph.dependents.get(key) and _is_finalizer(task):
             finishing.tasks[key] = task
-    for key in stores:
-        if any(user not in finishing.tasks for user in graph.dependents.get(key, ())):
-            raise NotImplementedError(
-                f"the Dask task {key!r} stores into an array in this process's memory, and other "
-                "tasks use what it stored: millpond cannot do both. Store into zarr or HDF5, or "
-                "compute this collection with scheduler='threads'"
-            )
-        finishing.tasks[key] = graph.tasks[key]
+    # What stores, and all that uses what was stored.
+    ours = [key for key, task in graph.tasks.items() if stores_in_driver(task, graph.literals)]
+    while ours:
+        key = ours.pop()
+        if key not in finishing.tasks:
+            finishing.tasks[key] = graph.tasks[key]
+            ours.extend(graph.dependents.get(key, ()))
     for key in finishing.tasks:
         del graph.tasks[key]
     finishing.prepare()

@@ -9,7 +9,6 @@ implies.
 from __future__ import annotations
 
 import bisect
-import os
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -62,7 +61,8 @@ class Follower:
             Exception: one of the first of ``results`` is an error.
         """
         watched = list(islice(results, _WATCHED_RESULTS))
-        abreast = os.cpu_count() or 1
+        session = millpond.context()
+        abreast = max(1, int(session.num_cpus)) if session is not None else 1
         try:
             while self._ready:
                 window = self._ready[:_WINDOW]

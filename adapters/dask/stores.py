@@ -1,8 +1,8 @@
 """Tasks of ``dask.array.store`` that write into an object of the driver.
 
 In a worker they would write into a copy of it, and the data would silently be lost; so they
-run in the driver (``finishing``). Dask fuses such a task with those that make its chunk, which
-are to stay in the workers: `open_store` takes it out again.
+run in the driver (``finishing``), with what uses their results. Dask fuses such a task with
+those that make its chunk, which are to stay in the workers: `open_store` takes it out again.
 """
 
 from __future__ import annotations
@@ -35,23 +35,25 @@ def _stores(task: GraphNode) -> bool:
     return isinstance(task, Task) and getattr(task.func, "__name__", "") == "load_store_chunk"
 
 
-def _is_fused(task: GraphNode) -> bool:
-    return isinstance(task, Task) and task.func is _execute_subgraph
-
-
 def open_store(task: GraphNode) -> dict[Key, GraphNode]:
-    """Return the tasks that a fused task consists of, if it ends in a store; else nothing.
+    """Return the tasks that a fused task consists of, if it stores; else nothing.
 
-    The last of them has the key of the fused task, and may be fused itself.
+    The last of them has the key of the fused task; each may be fused itself.
     """
-    last: GraphNode = task
-    while _is_fused(last):
-        inner, outkey = last.args[:2]
-        last = inner[outkey]
-    if last is task or not _stores(last):
+    if not (_is_fused(task) and _holds_store(task)):
         return {}
     inner, outkey, inkeys = task.args[:3]
     keys: dict[Key, Key] = {name: ("part", task.key, name) for name in inner}
     keys[outkey] = task.key
     known: dict[Key, Any] = {**keys, **dict(zip(inkeys, task.args[3:], strict=True))}
     return {keys[name]: node.substitute(known, key=keys[name]) for name, node in inner.items()}
+
+
+def _is_fused(task: GraphNode) -> bool:
+    return isinstance(task, Task) and task.func is _execute_subgraph
+
+
+def _holds_store(task: GraphNode) -> bool:
+    if _is_fused(task):
+        return any(map(_holds_store, task.args[0].values()))
+    return _stores(task)

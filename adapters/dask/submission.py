@@ -23,6 +23,7 @@ import millpond
 from .graph import TaskGraph
 from .node import run_node
 from .payload import LARGE, WorkPickler, size_of
+from .persisted import ref_in
 from .settings import capture_settings
 from .units import Unit, make_units
 
@@ -35,6 +36,15 @@ _remote_node = millpond.remote(run_node)
 def _call_for(prefix: str, num_returns: int) -> Any:
     """Return the remote function for tasks of one kind: the engine learns sizes by name."""
     return _remote_node.options(name=prefix, num_returns=num_returns)
+
+
+def _holds_refs(value: Any) -> bool:
+    """Whether values are to take the places of refs in it, which they do inside a unit."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple | set):
+        return False
+    return any(ref_in(item) is not None for item in value)
 
 
 class Submission:
@@ -77,7 +87,7 @@ class Submission:
                     arguments.append(self.refs[target])
                     continue
                 value = self._graph.literals[target]
-                if size_of(value) < LARGE:
+                if size_of(value) < LARGE or _holds_refs(value):
                     literals[name] = value
                 else:
                     named.append(name)

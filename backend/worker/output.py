@@ -23,7 +23,8 @@ class TaskOutput(io.TextIOWrapper):
         if self.task_name != self._announced:
             self._announced = self.task_name
             end = "\n" if self._line_open else ""
-            super().write(f"{end}{MARK.decode()}{self.task_name}\n")
+            name = " ".join(self.task_name.splitlines())
+            super().write(f"{end}{MARK.decode()}{name}\n")
         if text:
             self._line_open = not text.endswith("\n")
         return super().write(text)

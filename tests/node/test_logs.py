@@ -92,7 +92,6 @@ def test_a_task_that_does_not_end_its_line() -> None:
     assert lines(through_pipe([raw.getvalue()])) == [("f", "no end"), ("g", "next"), ("g", "more")]
 
 
-@pytest.mark.xfail(strict=True, reason="the rest of the name becomes a line of output")
 def test_a_name_of_two_lines() -> None:
     raw = io.BytesIO()
     stream = TaskOutput(raw, encoding="utf-8", write_through=True)

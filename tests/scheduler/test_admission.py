@@ -93,4 +93,4 @@ class AdmissionMachine(RuleBasedStateMachine):
 
 
 TestAdmission = AdmissionMachine.TestCase
-TestAdmission.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestAdmission.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
