@@ -161,7 +161,7 @@ class LeaseQueue:
     def _admissible(self, request: Request) -> bool:
         if self._memory_allows(request):
             return self._may_take(request.owner, request.shape)
-        if self._memory_turn is None and self._attainable(request.shape):
+        if self._memory_turn is None:
             self._memory_turn = request
         return False
 
@@ -183,11 +183,9 @@ class LeaseQueue:
         """Whether a shape is free, and not kept for whoever was overtaken too often."""
         if self.pool.fits(self._shape(shape)):
             turn = self._turn_to_keep_for()
-            if turn is None or turn == (owner_id, shape):
-                return True
-            return self.pool.short_of(self._shape(turn[1])).isdisjoint(self._shape(shape))
-        if self._attainable(shape):
-            self._overtaken.begin((owner_id, shape), self._shape(shape))
+            kept = () if turn is None else self.pool.short_of(self._shape(turn[1]))
+            return self._shape(shape).keys().isdisjoint(kept)
+        self._overtaken.begin((owner_id, shape), self._shape(shape))
         return False
 
     def _turn_to_keep_for(self) -> tuple[bytes, bytes] | None:
@@ -223,8 +221,6 @@ class LeaseQueue:
 
     def _grant(self, request: Request) -> Grant:
         self._owners[request.owner].remove_head(request)
-        if self._memory_turn is request:
-            self._memory_turn = None
         grant = Grant(request.key, request.owner, request.shape, request.kind, request)
         self.grants[grant.key] = grant
         self._take(grant)
@@ -294,7 +290,8 @@ class LeaseQueue:
         recalled = []
         for grant in self._recallable():
             short = coming.short_of(self._shape(turn[1]))
-            if not short.isdisjoint(self._shape(grant.shape)):
+            is_own = (grant.owner, grant.shape) == turn  # would only be exchanged for its like
+            if not is_own and not short.isdisjoint(self._shape(grant.shape)):
                 grant.recalled = True
                 coming.give(self._shape(grant.shape))
                 recalled.append(grant)
@@ -325,6 +322,7 @@ class LeaseQueue:
         self.pool.validate()
         self._lasting.validate()
         self.admission.validate()
+        assert self._overtaken.owners() <= self._owners.keys()
         used: dict[str, int] = {}
         for grant in self.grants.values():
             if not grant.lent:

@@ -107,6 +107,10 @@ class Overtaken:
         for waiting in [waiting for waiting in self._counts if waiting[0] == owner]:
             del self._counts[waiting]
 
+    def owners(self) -> set[bytes]:
+        """Return the owners of which something waits."""
+        return {owner for owner, _ in self._counts}
+
     def too_often(self) -> list[Waiting]:
         """Return those who should be overtaken no more."""
         return [waiting for waiting, (_, count) in self._counts.items() if count >= PATIENCE]

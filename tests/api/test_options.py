@@ -115,6 +115,12 @@ def test_exceptions_to_retry_travel(given: Any, packed: Any) -> None:
         assert data == (packed or b"")
 
 
+def test_options_at_their_limits() -> None:
+    options = TaskOptions(num_returns=0, max_retries=-1, num_cpus=0, memory=0)
+    assert (options.num_returns, options.max_retries) == (0, -1)
+    assert options.num_cpus == options.memory == 0
+
+
 def test_changed_options_leave_the_others() -> None:
     options = TaskOptions(num_cpus=2, name="n")
     more = changed(options, {"num_returns": 3})

@@ -43,6 +43,12 @@ def test_everything_a_task_can_ask_for_is_counted() -> None:
     }
 
 
+def test_settings_at_their_limits() -> None:
+    assert checked(object_store_memory=MIB).object_store_memory == MIB
+    memory = machine_memory()
+    assert checked(object_store_memory=memory).object_store_memory == memory
+
+
 @pytest.mark.parametrize("spill", [None, False, "dir", Path("dir")])
 def test_ways_to_say_where_to_spill(spill: Any) -> None:
     expected = "dir" if isinstance(spill, Path) else spill

@@ -9,6 +9,7 @@ import pytest
 
 from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
 from millpond.scheduler.resources import pack_shape
+from millpond.scheduler.waiting import PATIENCE
 
 A, B, C = b"owner-A", b"owner-B", b"owner-C"
 CAPACITY = 100
@@ -296,15 +297,18 @@ def test_a_task_with_large_arguments_is_not_starved_by_small_ones(large_owner: b
     for index in range(4):
         node.task(f"small{index}", B, x=30)
     node.served()
-    node.task("large", large_owner, z=90)
-    for index in range(4, 40):
-        node.task(f"small{index}", B, x=30)
-        node.served()
-        if "large" in node.queue.grants:
-            break
-        node.end(node.held[0])
-        assert len(node.held) <= 3, "nobody with arguments overtakes it"
-    assert "large" in node.queue.grants
+    for large in ("first", "second"):
+        node.task(large, large_owner, z=90)
+        for index in range(100):
+            node.task(f"small{large}{index}", B, x=30)
+            node.served()
+            if large in node.queue.grants:
+                break
+            node.end(node.held[0])
+            assert len(node.held) <= 3, "nobody with arguments overtakes it"
+        assert large in node.queue.grants
+        assert index < 10
+        node.end_of(large)
 
 
 def test_those_without_arguments_do_not_wait_for_memory() -> None:
@@ -441,6 +445,30 @@ def test_no_lease_is_recalled_for_what_an_actor_keeps_for_ever() -> None:
     assert node.queue.recalls() == []
 
 
+def test_no_lease_is_recalled_for_a_lease_that_an_actor_makes_impossible() -> None:
+    node = Node(cpus=2)
+    node.task("actor", C, kind=Kind.ACTOR)
+    node.lease(A)
+    node.served()
+    node.lease(B, shape=TWO)
+    assert node.served() == []
+    assert node.queue.recalls() == []
+    node.queue.lend("actor")  # it waits for somebody, and could be long about it
+    assert len(node.queue.recalls()) == 1
+
+
+def test_a_lent_lease_is_not_recalled() -> None:
+    node = Node(cpus=2)
+    node.lease(A, count=2)
+    lent, other = node.grant()
+    node.queue.lend(lent.key)
+    node.task("task", C)
+    node.served()
+    node.lease(B)
+    node.served()
+    assert node.queue.recalls() == [other]
+
+
 def test_a_recalled_lease_that_was_lent_is_not_waited_for() -> None:
     node = Node(cpus=2)
     node.lease(A, count=2)
@@ -453,6 +481,141 @@ def test_a_recalled_lease_that_was_lent_is_not_waited_for() -> None:
     assert node.served() == []
     (recalled,) = node.queue.recalls()
     assert recalled is not lent
+
+
+# --- patience: what is free is kept for whoever was overtaken too often ------------------
+
+
+def overtaken(cpus: int = 4) -> Node:
+    """A node where B waits for two CPUs, and has been overtaken as often as may be."""
+    node = Node(cpus, gpus=1)
+    for index in range(cpus + PATIENCE):
+        node.task(f"narrow{index}", A)
+    node.served()
+    node.task("wide", B, TWO)
+    for _ in range(PATIENCE):
+        assert "wide" not in node.served()
+        node.end(node.held[0])
+    assert len(node.served()) == 1
+    for index in range(cpus):
+        node.task(f"late{index}", A)
+    return node
+
+
+def test_what_is_free_is_kept_until_there_is_enough() -> None:
+    node = overtaken()
+    node.end(node.held[0])
+    assert node.served() == []
+    node.end(node.held[0])
+    assert node.served() == ["wide"]
+    node.end(node.held[0])
+    assert node.served() == ["late0"], "now the others go on"
+
+
+def test_other_resources_are_not_kept() -> None:
+    node = overtaken()
+    node.end(node.held[0])
+    node.task("gpu", C, GPU)
+    node.task("nothing", C, NOTHING)
+    node.task("both", C, pack_shape({"CPU": 1, "GPU": 1}))
+    assert node.served() == ["gpu", "nothing"]
+
+
+@pytest.mark.parametrize("end", ["withdraw", "drop_owner"])
+def test_nothing_is_kept_for_who_waits_no_more(end: str) -> None:
+    node = overtaken()
+    node.end(node.held[0])
+    getattr(node.queue, end)("wide" if end == "withdraw" else B)
+    assert node.served() == ["late0"]
+    node.task("wide again", B, TWO)
+    assert node.served() == []
+    node.end(node.held[0])
+    assert node.served() == ["late1"], "the patience with a new request is whole"
+
+
+def test_nothing_is_kept_for_what_an_actor_makes_impossible() -> None:
+    node = Node(cpus=2)
+    node.task("actor", C, kind=Kind.ACTOR)
+    node.served()
+    node.queue.lend("actor")
+    for index in range(4 * PATIENCE):
+        node.task(f"narrow{index}", A)
+    node.served()
+    node.task("wide", B, TWO)
+    for _ in range(PATIENCE):
+        node.served()
+        node.end(node.held[-1])
+    assert len(node.served()) == 1
+    node.end(node.held[-1])
+    assert node.served() == []
+    node.queue.take_back("actor")
+    node.end(node.held[-1])
+    assert len(node.served()) == 1, "two CPUs there will not be as long as the actor lives"
+
+
+def test_nothing_is_kept_for_who_waits_for_memory_as_well() -> None:
+    node = Node(cpus=2)
+    for index in range(4 * PATIENCE):
+        node.task(f"narrow{index}", A)
+    node.served()
+    node.task("wide", B, TWO, x=60)
+    for _ in range(PATIENCE):
+        node.served()
+        node.end(node.held[0])
+    assert node.served() != []
+    node.task("memory", C, NOTHING, y=60)
+    assert node.served() == ["memory"]
+    node.end(node.held[0])
+    assert len(node.served()) == 1
+
+
+def test_all_leases_that_are_needed_are_recalled_at_once_and_no_more() -> None:
+    node = Node(cpus=5)
+    node.greedy = [(A, ONE)]
+    node.round()
+    node.task("wide", B, pack_shape({"CPU": 4}))
+    sizes = []
+    for _ in range(PATIENCE + 1):
+        node.round()
+        sizes.append(len(node.held))
+    assert sizes == [4] * PATIENCE + [1], "one in a round, then four of five"
+    assert [grant.key for grant in node.grant()] == ["wide"]
+
+
+def test_a_lent_lease_is_not_counted_on() -> None:
+    node = Node(cpus=3)
+    node.lease(A, count=3)
+    node.served()
+    node.task("wide", B, TWO)
+    (lent,) = node.queue.recalls()
+    node.queue.lend(lent.key)
+    for index in range(PATIENCE):
+        node.task(f"narrow{index}", C)
+        assert node.served() == [f"narrow{index}"], "in the place of the lent one"
+        if index < PATIENCE - 1:
+            node.end(node.held[-1])
+    recalled = node.queue.recalls()
+    assert [grant.owner for grant in recalled] == [A, A]
+    assert lent not in recalled
+    for grant in recalled:
+        node.end(grant)
+    assert node.served() == ["wide"]
+
+
+def test_resources_are_not_kept_for_ever_for_want_of_a_recall() -> None:
+    """B's share is not smaller than A's, so no lease would be recalled for it otherwise."""
+    node = Node(cpus=4)
+    node.lease(B, shape=TWO)
+    node.served()
+    node.greedy = [(A, ONE)]
+    node.round()
+    node.lease(B, shape=TWO)
+    for _ in range(PATIENCE):
+        assert node.queue.recalls() == []
+        node.end(next(grant for grant in node.held if grant.owner == A))
+        node.round()
+    assert node.holders() == [B], "A's leases were recalled"
+    assert [grant.shape for grant in node.round()] == [TWO]
 
 
 # --- nobody starves beside owners whose work never ends --------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TypeVar
 
 import pytest
@@ -210,12 +210,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(which=numbers)
     def withdraw(self, which: int) -> None:
-        key = b"%d" % (which % (self.count + 1))
+        key = b"%d" % (self.count - which % (min(self.count, 30) + 1))
         waits = self.model.waiting.pop(key, None) is not None
         assert self.queue.withdraw(key) is waits
 
-    @rule(owner=owners, ends=st.booleans())
-    def drop_owner(self, owner: bytes, ends: bool) -> None:
+    @rule(owner=owners)
+    def drop_owner(self, owner: bytes) -> None:
         model = self.model
         held = [grant for grant in model.held.values() if grant.owner == owner]
         dropped = self.queue.drop_owner(owner)
@@ -277,6 +277,44 @@ class QueueMachine(RuleBasedStateMachine):
 
 TestQueue = QueueMachine.TestCase
 TestQueue.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+
+
+def step(machine: QueueMachine, rng: random.Random) -> None:
+    """One event, chosen so that the node is kept busier than hypothesis would."""
+    which, owner = rng.randrange(256), rng.choice(OWNERS)
+    shape = rng.choice(SHAPES)
+    needs = rng.sample(sorted(OBJECTS), rng.randint(0, 2))
+    kind = rng.choice([Kind.TASK] * 9 + [Kind.ACTOR])
+    early = rng.choice([0, 0, 0, 3])
+    output = rng.choice([0, 0, 10, 50])
+    held = machine.model.held
+    lent = any(grant.lent for grant in held.values())
+    events: list[tuple[int, object, Callable[[], None]]] = [
+        (20, True, lambda: machine.add(owner, shape, kind, needs, output, early)),
+        (8, True, lambda: machine.want_leases(owner, shape, rng.randint(0, 5))),
+        (20, True, lambda: machine.grant(rng.choice([1, MANY, MANY, MANY]))),
+        (20, held, lambda: machine.release(which)),
+        (4, held, lambda: machine.lend(which)),
+        (4, lent, lambda: machine.take_back(which)),
+        (3, True, lambda: machine.withdraw(which)),
+        (1, True, lambda: machine.drop_owner(owner)),
+        (12, True, lambda: machine.recall(come=rng.random() < 0.5)),
+    ]
+    possible = [(weight, act) for weight, when, act in events if when]
+    (act,) = rng.choices([act for _, act in possible], [weight for weight, _ in possible])
+    act()
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_walk(seed: int) -> None:
+    """The same machine on long walks that keep the node busy."""
+    rng = random.Random(seed)
+    machine = QueueMachine()
+    machine.start(rng.randint(1, 4), seed % 2)
+    for _ in range(200):
+        step(machine, rng)
+        machine.books_agree()
+    machine.teardown()
 
 
 class Crowd:
