@@ -30,13 +30,19 @@ def serialize_exception(error: BaseException, where: str) -> bytes:
         where: names the task and process, put after the traceback.
     """
     text = _format(error) + where
+    acceptable: bytes | None = None
     for state in (error, _by_parts(error)):
         try:
-            data = cloudpickle.dumps((state, text, _notes(error)), 5)
-            if _same(error, _restore(pickle.loads(data)[0])):
-                return bytes(data)
+            data = bytes(cloudpickle.dumps((state, text, _notes(error)), 5))
+            copy = _restore(pickle.loads(data)[0])
+            if _same(error, copy):
+                if _reads_same(error, copy):
+                    return data
+                acceptable = acceptable or data
         except Exception:  # noqa: BLE001, S112 - user-defined reducers may raise anything
             continue
+    if acceptable is not None:
+        return acceptable
     stand_in = TaskError(f"{type(error).__qualname__} (which cannot be pickled): {short(error)}")
     return bytes(cloudpickle.dumps((stand_in, text, _notes(error)), 5))
 
@@ -82,8 +88,9 @@ def _restore(state: BaseException | _Parts) -> BaseException:
     if isinstance(state, BaseException):
         return state
     error = state.cls.__new__(state.cls, *state.args)
-    if isinstance(error, OSError):  # a constructor of its own keeps __new__ from setting errno
-        OSError.__init__(error, *state.args)
+    # What a built-in exception keeps beside args (errno, position, code) its constructor sets.
+    builtin: Any = next(cls for cls in state.cls.__mro__ if cls.__module__ == "builtins")
+    builtin.__init__(error, *state.args)
     error.args = state.args[:2] if isinstance(error, OSError) else state.args
     vars(error).update(state.state)
     return error
@@ -104,6 +111,14 @@ def _same(error: BaseException, copy: BaseException) -> bool:
 
 def _notes(error: BaseException) -> list[str]:
     return [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
+
+
+def _reads_same(error: BaseException, copy: BaseException) -> bool:
+    """Whether the texts are equal: pickling support of other libraries loses built-in fields."""
+    try:
+        return str(error) == str(copy)
+    except Exception:  # noqa: BLE001 - the user's __str__ may raise; then there is no text to lose
+        return True
 
 
 def _format(error: BaseException) -> str:
