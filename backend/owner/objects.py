@@ -3,7 +3,7 @@
 An *owned* object lives while this process has its ref, or other processes have registered as
 borrowers. A *borrowed* object is registered with its owner at the latest when the task that
 brought it ends (until then the caller of the task holds it); dropping it gives the
-registrations back. Registrations are counted, so they may arrive and leave in any order.
+registrations back. Registrations are counted, so those of several messages add up.
 
 States: PENDING -> INLINE | STORED | FAILED. All calls happen under the runtime's lock.
 """
