@@ -44,7 +44,9 @@ def _choose(front: str, store: int) -> None:
     if front == "dask":
         import dask
 
-        dask.config.set(scheduler="millpond")
+        import millpond.dask
+
+        millpond.dask.enable()  # shuffles as tasks too, in the store, not through files of Dask's
         # Dask fuses files into partitions of 75 MB by default: too coarse for a small store.
         dask.config.set({"dataframe.parquet.minimum-partition-size": store // 16})
     elif front == "modin":
