@@ -205,11 +205,10 @@ class ActorHandle:
 class ActorMethod:
     """One method of an actor."""
 
-    __slots__ = ("_life", "_method", "_name", "_num_returns", "_owner_name")
+    __slots__ = ("_life", "_method", "_name", "_num_returns")
 
     def __init__(self, handle: ActorHandle, method: str, num_returns: int) -> None:
         self._life = handle._life
-        self._owner_name = handle._name
         self._method = method
         self._name = f"{handle._name}.{method}"
         self._num_returns = num_returns

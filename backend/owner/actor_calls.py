@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ActorDiedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
-from .tasks import AT_WORKER, DONE, READY, PendingTask
+from .tasks import AT_NODE, AT_WORKER, DONE, READY, PendingTask
 
 if TYPE_CHECKING:
     from ..wire.reactor import Connection
@@ -38,7 +38,6 @@ class Actor:
         self.waiting: deque[PendingTask] = deque()
         self.in_flight: dict[bytes, PendingTask] = {}
         self.connection: Connection | None = None
-        self.worker_id = b""
         self.located = False
         self.locating = False
         #: why it is dead; empty while it may be alive
@@ -69,7 +68,7 @@ class ActorCalls:
 
     def _create_at_node(self, task: PendingTask) -> None:
         message = task.message(self._runtime.objects, self._runtime.process_id)
-        task.state = "at the node"
+        task.state = AT_NODE
         self._runtime.node.send(m.CreateActor(message, task.shape, task.order))
 
     def submit(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
@@ -139,7 +138,6 @@ class ActorCalls:
                 # If the process is gone already, the node tells next.
                 if peer is not None and not actor.death:
                     actor.connection = peer
-                    actor.worker_id = message.worker_id
                     actor.located = True
                     self._send(actor)
             else:
@@ -161,7 +159,7 @@ class ActorCalls:
                 self._runtime.submission.fail(task, serialize_error(error))
 
     def forget(self, actor_id: bytes) -> None:
-        """The last handle of this process died and no call is left."""
+        """The last handle of this process died, if the id is an actor's. Every call held one."""
         actor = self._actors.get(actor_id)
         if actor is not None and not actor.in_flight and not actor.waiting:
             del self._actors[actor_id]

@@ -208,8 +208,10 @@ class Runtime:
             self.node.send(m.DeleteObjects(freed.stored))
         for actor_id in freed.actors:
             self.node.send(m.KillActor(actor_id, graceful=True))
+            self.actor_calls.forget(actor_id)
         by_owner: dict[bytes, list[tuple[bytes, int]]] = {}
         for object_id, count in freed.released:
+            self.actor_calls.forget(object_id)  # it may be the life of somebody else's actor
             by_owner.setdefault(owner_of(object_id), []).append((object_id, count))
         for owner_id, released in by_owner.items():
             owner = self.peer(owner_id)

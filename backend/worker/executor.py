@@ -61,7 +61,6 @@ class Executor:
         self._cancelled: set[bytes] = set()
         self._blocked = False
         self._actor: Any = None
-        self._actor_id = b""
         self._actor_error: str = ""
         self._loop: Any = None
         self._answers: list[tuple[bytes, m.TaskResult]] = []
@@ -138,7 +137,7 @@ class Executor:
                 seconds = time.perf_counter() - started
                 del args, kwargs
             if task.kind == m.ACTOR_CREATE:
-                self._actor, self._actor_id, result = result, task.task_id, None
+                self._actor, result = result, None
             values = self._io.results(task, result)
             del result
             error: BaseException | None = None
