@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -319,3 +321,27 @@ def test_random_numbers_differ_between_workers(start: Callable[..., millpond.Con
     assert len({pid for pid, _, _ in drawn}) >= 2
     assert len({a for _, a, _ in drawn}) == 12
     assert len({b for _, _, b in drawn}) == 12
+
+
+def test_an_interrupt_ends_a_wait_and_nothing_else(start: Callable[..., Any]) -> None:
+    start(num_cpus=2)
+
+    @millpond.remote
+    def sleep(seconds: float) -> str:
+        time.sleep(seconds)
+        return "slept"
+
+    @millpond.remote
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    slow = sleep.remote(1.5)
+    for _ in range(3):
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            millpond.get(slow)
+        timer.join()
+        assert millpond.get(add.remote(1, 2)) == 3
+    assert millpond.get(slow) == "slept"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -27,7 +27,7 @@ class LogPrinter:
             self._thread.start()
 
     def on_lines(self, connection: Any, message: LogLines) -> None:
-        """Take lines to print (I/O thread)."""
+        """Take lines to print. On the thread that polls."""
         if self._thread is not None:
             self._lines.put(message)
 

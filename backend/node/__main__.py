@@ -24,6 +24,7 @@ from millpond.scheduler.queue import LeaseQueue
 
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
+from ..worker.output import redirect_output
 from ..worker.process import run_worker
 from . import zygote
 from .actor_service import ActorService
@@ -94,7 +95,10 @@ def _fork_zygote(
             driver.close()
             devnull = os.open(os.devnull, os.O_RDWR)
             os.dup2(devnull, 0)
-            zygote.serve(theirs, lambda worker_id: run_worker(worker_id, settings, arena.fd))
+            streams = redirect_output()
+            zygote.serve(
+                theirs, lambda worker_id: run_worker(worker_id, settings, arena.fd, streams)
+            )
         os._exit(1)
     theirs.close()
     return ours, pid

@@ -26,6 +26,7 @@ __all__ = ["Exited", "Fork", "ForkZygote", "Forked", "Kill", "Ready", "ZygoteMes
 
 _MESSAGE_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None, use_errno=True).prctl  # found once, and not in every worker
 
 
 class Fork(msgspec.Struct, tag=True):
@@ -187,7 +188,7 @@ def _become_worker(worker_id: bytes, fds: list[int], run_worker: Callable[[bytes
 
 def _die_with_parent() -> None:
     parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -196,4 +197,5 @@ def _reseed() -> None:
     """Give the worker random numbers of its own (``random`` reseeds itself after a fork)."""
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        numpy_random.seed()
+        # With a number: collecting entropy its own way costs numpy ten times as much.
+        numpy_random.seed(int.from_bytes(os.urandom(4), "little"))

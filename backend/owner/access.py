@@ -67,7 +67,7 @@ class Access:
         if PENDING in {entry.state for entry in entries}:
             with self._runtime.lock:
                 pending = [entry for entry in entries if entry.state == PENDING]
-                waiter = Waiter(self._runtime.lock, len(pending), stop_on_failure=True)
+                waiter = self._waiter(len(pending), stop_on_failure=True)
                 for entry in pending:
                     self._watch(entry, waiter)
             if not self._wait(waiter, timeout):
@@ -91,7 +91,7 @@ class Access:
             needed = num_returns - sum([entry.state != PENDING for entry in entries])
             if needed <= 0 or timeout == 0:
                 return
-            waiter = Waiter(self._runtime.lock, needed, stop_on_failure=False)
+            waiter = self._waiter(needed, stop_on_failure=False)
             pending = [entry for entry in pending if entry.state == PENDING]
             for entry in pending:
                 self._objects.when_finished(entry, waiter.finished)
@@ -163,6 +163,10 @@ class Access:
             # The objects just read keep these refs alive until their owners know of us.
             self._runtime.register_borrowed(brought)
         return values
+
+    def _waiter(self, needed: int, *, stop_on_failure: bool) -> Waiter:
+        wait = self._runtime.reactor.leadership.wait()
+        return Waiter(self._runtime.lock, wait, needed, stop_on_failure=stop_on_failure)
 
     def _watch(self, entry: Entry, waiter: Waiter) -> None:
         self._objects.when_finished(entry, waiter.finished)

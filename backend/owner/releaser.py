@@ -1,7 +1,7 @@
 """Carries out what destructors cannot: dropping refs and pins that died.
 
-A destructor may run in the middle of anything, so it only appends to a queue. The I/O thread
-takes what is there after each batch of messages, and otherwise a few milliseconds later.
+A destructor may run in the middle of anything, so it only appends to a queue. The thread
+that polls takes what is there after each batch of messages, and otherwise a few milliseconds later.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Releaser:
         #: None once the runtime is closed: refs that outlive it must not keep it alive
         self._runtime: Runtime | None = runtime
         self._dead: deque[Any] = deque()
-        #: the I/O thread knows that something is in the queue
+        #: the thread that polls knows that something is in the queue
         self._noticed = False
         self._deadline = 0.0
         self._draining = threading.Lock()
@@ -44,7 +44,7 @@ class Releaser:
             runtime.reactor.wake()
 
     def tick(self) -> float | None:
-        """Release what is due; answers when to be called again. I/O thread."""
+        """Release what is due; answers when to be called again. On the thread that polls."""
         if not self._noticed:
             return None
         now = time.monotonic()

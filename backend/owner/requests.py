@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from typing import Any
 
 from ..errors import NodeDiedError
+from ..wire.leadership import Leadership, Wait
 
 __all__ = ["Requests"]
 
 
 class _Answer:
-    __slots__ = ("error", "message", "ready")
+    __slots__ = ("error", "message", "wait")
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Wait) -> None:
         self.message: Any = None
         self.error: Exception | None = None
-        self.ready = threading.Lock()
-        self.ready.acquire()
+        self.wait = wait
 
 
 class Requests:
-    """Matches answers to waiting threads by the number of the request. Thread-safe."""
+    """Matches answers to waiting threads by the number of the request. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        leadership: how to wait.
+    """
+
+    def __init__(self, leadership: Leadership) -> None:
+        self._leadership = leadership
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[_Answer, Any]] = {}
 
@@ -35,7 +39,7 @@ class Requests:
             NodeDiedError: the connection ended before the answer came.
         """
         number = message.request = next(self._numbers)
-        answer = _Answer()
+        answer = _Answer(self._leadership.wait())
         self._waiting[number] = (answer, connection)
         sent = False
         try:
@@ -45,24 +49,24 @@ class Requests:
                 self._waiting.pop(number, None)
         if not sent:
             raise NodeDiedError("the process that should answer is gone")
-        answer.ready.acquire()
+        answer.wait.wait()
         if answer.error is not None:
             raise answer.error
         return answer.message
 
     def answered(self, message: Any) -> None:
-        """An answer arrived (I/O thread)."""
+        """An answer arrived."""
         waiting = self._waiting.pop(message.request, None)
         if waiting is not None:
             waiting[0].message = message
-            waiting[0].ready.release()
+            waiting[0].wait.wake()
 
     def fail(self, connection: Any, error: Exception) -> None:
         """A connection ended: nothing that was asked over it will be answered."""
         for number, (answer, asked) in list(self._waiting.items()):
             if asked is connection and self._waiting.pop(number, None) is not None:
                 answer.error = error
-                answer.ready.release()
+                answer.wait.wake()
 
     def fail_all(self, error: Exception) -> None:
         """Nothing will be answered any more."""

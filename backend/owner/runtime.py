@@ -1,6 +1,6 @@
 """The owner runtime: what a driver and a worker have in common.
 
-It joins the pure parts (``objects``, ``lease_pool``, ``tasks``) with the I/O thread
+It joins the pure parts (``objects``, ``lease_pool``, ``tasks``) with the sockets
 (``wire.reactor``). All state is guarded by one lock, held for microseconds; sending never
 blocks, so it may happen under the lock, which keeps messages in order.
 
@@ -71,7 +71,9 @@ class Runtime:
         self._batches = 0
         self.lock = StateLock()
         self.ids = ObjectIds(process_id)  # type: ignore[arg-type]
-        self.requests = Requests()
+        self.reactor = Reactor(self._on_messages, self._on_closed, name=f"millpond-{role}-io")
+        self.reactor.tick = self.tick
+        self.requests = Requests(self.reactor.leadership)
         self.functions = ExportedFunctions()
         self.releaser = Releaser(self)
         self.objects = ObjectTable(process_id, self.releaser.dropped)
@@ -81,8 +83,6 @@ class Runtime:
         self._peers: dict[bytes, Connection] = {}
         self._dead_peers: set[bytes] = set()
         self._resolving: dict[bytes, Entry] = {}
-        self.reactor = Reactor(self._on_messages, self._on_closed, name=f"millpond-{role}-io")
-        self.reactor.tick = self.tick
         self.node: Connection
         self.store: StoreClient
         #: called when the node process died
@@ -158,7 +158,7 @@ class Runtime:
             return self.objects.ref(object_id)
 
     def tick(self) -> float | None:
-        """Do what is due by time; answers when to be called again. I/O thread."""
+        """Do what is due by time; answers when to be called again. On the thread that polls."""
         return sooner(self.releaser.tick(), self.submission.tick())
 
     # --- finding out about objects of others ---

@@ -170,7 +170,7 @@ class Submission:
             self._runtime.node.send(m.ReturnLease(worker.lease_id))
 
     def tick(self) -> float | None:
-        """Return idle leases in time; answers when to be called again. I/O thread."""
+        """Return idle leases in time; answers when to be called again. On the thread that polls."""
         with self._runtime.lock:
             now = time.monotonic()
             idle = [pool for pool in self._pools.values() if pool.is_idle()]

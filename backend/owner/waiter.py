@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from ..wire.messages import FAILED
 
 if TYPE_CHECKING:
+    from ..wire.leadership import Wait
     from .objects import Entry
     from .state_lock import StateLock
 
@@ -17,12 +17,11 @@ __all__ = ["Waiter"]
 class Waiter:
     """Waits for ``needed`` objects, or, if asked to, for the first that failed."""
 
-    def __init__(self, lock: StateLock, needed: int, *, stop_on_failure: bool) -> None:
+    def __init__(self, lock: StateLock, wait: Wait, needed: int, *, stop_on_failure: bool) -> None:
         self._lock = lock
+        self._wait = wait
         self._needed = needed
         self._stop_on_failure = stop_on_failure
-        self._ready = threading.Lock()
-        self._ready.acquire()
         self._done = needed <= 0
 
     def finished(self, entry: Entry) -> None:
@@ -35,7 +34,7 @@ class Waiter:
 
     def wake(self) -> None:
         """Let the waiting thread go on."""
-        self._ready.release()
+        self._wait.wake()
 
     def done(self) -> bool:
         """Whether there is nothing more to wait for."""
@@ -44,6 +43,5 @@ class Waiter:
     def wait(self, timeout: float | None) -> bool:
         """Wait at most ``timeout`` seconds; return whether it is done."""
         if not self._done:
-            limit = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
-            self._ready.acquire(timeout=limit)
+            self._wait.wait(timeout)
         return self._done

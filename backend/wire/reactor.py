@@ -1,9 +1,10 @@
-"""One I/O thread per process: all Unix-socket connections of a driver or worker.
+"""All Unix-socket connections of a driver or worker, served by one thread at a time.
 
 `Connection.send` may be called from any thread and never blocks: what the socket does not take
-at once is kept and written by the I/O thread. Incoming messages are handed, in batches as they
-arrive, to one callback on the I/O thread, which must not block either. The node uses asyncio
-instead (``node.server``); both speak the frames of ``framing``.
+at once is kept and written by the thread that polls. Incoming messages are handed, in batches as
+they arrive, to one callback on that thread, which must not block either. It is the I/O thread, or
+one that waits for an answer: ``leadership``. The node uses asyncio instead (``node.server``); both
+speak the frames of ``framing``.
 """
 
 from __future__ import annotations
@@ -23,10 +24,17 @@ import msgspec
 
 from ..errors import ProtocolError
 from .framing import FrameDecoder, encode_frame
+from .interrupts import InterruptGuard
+from .leadership import Events, Leadership
 
 __all__ = ["Connection", "Reactor"]
 
 _RECEIVE_BYTES = 1 << 18
+#: seconds below which a wait was short, and for which the next one does not sleep then
+_BRISK = 0.0002
+_SPIN = 0.0001
+#: seconds that one wait of the kernel's may take; it refuses years
+_LONGEST = 1e5
 #: seconds that queued output may take at the end
 _LAST_WORDS = 1.0
 _log = logging.getLogger("millpond.wire")
@@ -109,12 +117,12 @@ class Connection:
 
 
 class Reactor:
-    """The I/O thread.
+    """The sockets of a process, and the I/O thread.
 
     Args:
         on_messages: called with a connection and the messages that arrived together.
         on_closed: called once for a connection that ended.
-        name: of the thread.
+        name: of the I/O thread.
     """
 
     def __init__(
@@ -128,10 +136,13 @@ class Reactor:
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._listener: socket.socket | None = None
-        self._calls: deque[Callable[[], None]] = deque()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll.register(self._wake_read, select.EPOLLIN)
-        self._stopping = False
+        #: the last eager wait was short
+        self._brisk = False
+        self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
+        self.guard = InterruptGuard()
+        self.leadership = Leadership(self, self.guard)
         #: seconds between calls of ``on_tick``, None to sleep until something happens
         self.tick: Callable[[], float | None] = lambda: None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -139,11 +150,6 @@ class Reactor:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
-
-    @property
-    def is_own_thread(self) -> bool:
-        """Whether the caller runs on the I/O thread, where nothing may block."""
-        return threading.get_ident() == self._thread.ident
 
     def listen(self, path: str) -> None:
         """Accept connections on a Unix socket at ``path`` (mode 0600)."""
@@ -176,13 +182,8 @@ class Reactor:
         self._epoll.register(connection.fileno, select.EPOLLIN)
         return connection
 
-    def call_soon(self, function: Callable[[], None]) -> None:
-        """Run ``function`` on the I/O thread."""
-        self._calls.append(function)
-        self.wake()
-
     def wake(self) -> None:
-        """Make the I/O thread look at its tick and its calls."""
+        """Make the thread that polls look at the tick."""
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._wake_write, b"\0")
 
@@ -194,31 +195,50 @@ class Reactor:
 
     def stop(self) -> None:
         """End the thread and close every socket. Idempotent."""
-        if self._stopping:
+        if self.leadership.stopping:
             return
-        self._stopping = True
-        self.wake()
-        if self._thread.ident is not None and not self.is_own_thread:
+        self.leadership.stop()
+        if self._thread.ident is not None and not self.leadership.is_mine:
             self._thread.join()
 
+    def select(self, timeout: float | None, *, eager: bool) -> Events:
+        """Wait for events: at most for ``timeout`` seconds, and until the next tick.
+
+        Args:
+            timeout: seconds; None for no limit.
+            eager: a thread needs what comes next. If the last such wait was a short one, so may
+                this be: the thread looks again and again for a moment before it sleeps, since to
+                sleep and to be woken takes longer than a small task does.
+        """
+        tick = self.tick()
+        if timeout is None or (tick is not None and tick < timeout):
+            timeout = tick
+        seconds = -1 if timeout is None else min(max(timeout, 0.0), _LONGEST)
+        if not eager:
+            return self._epoll.poll(seconds)
+        started = time.perf_counter()
+        if self._brisk:
+            while time.perf_counter() - started < _SPIN:
+                events = self._epoll.poll(0)
+                if events:
+                    return events
+        events = self._epoll.poll(seconds)
+        self._brisk = time.perf_counter() - started < _BRISK
+        return events
+
+    def serve(self, events: Events) -> None:
+        """Read, write and accept where the events say so, and hand the messages on."""
+        for fileno, event in events:
+            if fileno == self._wake_read:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake_read, 4096)
+            elif self._listener is not None and fileno == self._listener.fileno():
+                self._accept()
+            else:
+                self._serve(fileno, event)
+
     def _run(self) -> None:
-        buffer = memoryview(bytearray(_RECEIVE_BYTES))
-        while not self._stopping:
-            timeout = self.tick()
-            try:
-                events = self._epoll.poll(-1 if timeout is None else max(timeout, 0.0))
-            except InterruptedError:
-                continue
-            for fileno, event in events:
-                if fileno == self._wake_read:
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(self._wake_read, 4096)
-                elif self._listener is not None and fileno == self._listener.fileno():
-                    self._accept()
-                else:
-                    self._serve(fileno, event, buffer)
-            while self._calls:
-                self._calls.popleft()()
+        self.leadership.run()
         self._close_all()
 
     def _accept(self) -> None:
@@ -232,7 +252,7 @@ class Reactor:
             return
         self.adopt(sock)
 
-    def _serve(self, fileno: int, event: int, buffer: memoryview) -> None:
+    def _serve(self, fileno: int, event: int) -> None:
         connection = self._connections.get(fileno)
         if connection is None:
             return
@@ -241,7 +261,7 @@ class Reactor:
         if not event & ~select.EPOLLOUT:
             return
         try:
-            messages, alive = connection.receive(buffer)
+            messages, alive = connection.receive(self._buffer)
         except ProtocolError as error:
             _log.warning("closing a connection: %s", error)
             messages, alive = [], False

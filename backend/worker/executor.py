@@ -1,8 +1,8 @@
 """Runs tasks, one after the other, on the main thread of a worker.
 
-The I/O thread queues tasks here; the main thread loads the function and the arguments, calls
-it, stores or inlines the results, and answers the caller in batches. Not covered: which tasks
-come (owner and node decide that).
+The thread that polls queues tasks here; when there are none, that is the main thread itself. The
+main thread loads the function and the arguments, calls it, stores or inlines the results, and
+answers the caller in batches. Not covered: which tasks come (owner and node decide that).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..wire import messages as m
 from .task_io import TaskIO
 
 if TYPE_CHECKING:
+    from ..wire.leadership import Wait
     from ..wire.reactor import Connection
     from .output import TaskOutput
 
@@ -53,7 +54,8 @@ class Executor:
         self._functions = LoadedFunctions(self._fetch_function)
         self._io = TaskIO(runtime)
         self._queue: deque[_Queued] = deque()
-        self._wake = threading.Semaphore(0)
+        #: the main thread waits for a task
+        self._idle: Wait | None = None
         self._exiting = False
         self._main_thread = threading.get_ident()
         #: the task that user code runs for, and those to be interrupted
@@ -74,7 +76,7 @@ class Executor:
         }
         owner_tick = runtime.tick
         runtime.reactor.tick = lambda: sooner(owner_tick(), self._tick())
-        signal.signal(signal.SIGINT, self._interrupted)
+        runtime.reactor.guard.install(self._interrupted)
 
     # --- the loop ---
 
@@ -87,10 +89,16 @@ class Executor:
                 self._flush_answers()
                 if self._exiting:
                     return
-                self._wake.acquire()
+                self._wait_for_task()
                 continue
             self._run_one(queued)
             del queued
+
+    def _wait_for_task(self) -> None:
+        wait = self._idle = self._runtime.reactor.leadership.wait()
+        if not (self._queue or self._exiting):  # whoever adds one looks at `_idle` afterwards
+            wait.wait()
+        self._idle = None
 
     def _run_one(self, queued: _Queued) -> None:
         task = queued.task
@@ -212,7 +220,7 @@ class Executor:
             peer.send(m.TasksDone(results))
 
     def _tick(self) -> float | None:
-        """Send answers that a long task holds up. I/O thread."""
+        """Send answers that a long task holds up. On the thread that polls."""
         if not self._answers:
             return _MAX_DELAY if self._queue else None
         if time.monotonic() - self._answers_since >= _MAX_DELAY:
@@ -248,7 +256,7 @@ class Executor:
         for connection, task_ids in returned.items():
             connection.send(m.TasksReturned(task_ids, blocked))
 
-    # --- messages (I/O thread) ---
+    # --- messages (on the thread that polls) ---
 
     def _on_run_tasks(self, connection: Connection, message: m.RunTasks) -> None:
         if self._blocked:
@@ -256,7 +264,12 @@ class Executor:
             return
         for task in message.tasks:
             self._queue.append(_Queued(connection, task))
-        self._wake.release()
+        self._wake()
+
+    def _wake(self) -> None:
+        idle = self._idle
+        if idle is not None:
+            idle.wake()
 
     def _on_reclaim(self, connection: Connection, message: m.Reclaim) -> None:
         before = len(self._queue)
@@ -281,7 +294,7 @@ class Executor:
         if message.now:
             self.exit_now()
         self._exiting = True
-        self._wake.release()
+        self._wake()
 
     def exit_now(self) -> None:
         """Flush the output and end the process, whatever runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 
 from ..node.logs import MARK
@@ -31,7 +32,11 @@ class TaskOutput(io.TextIOWrapper):
 
 
 def redirect_output() -> tuple[TaskOutput, TaskOutput]:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams on descriptors 1 and 2."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams on descriptors 1 and 2; log there too.
+
+    Done once, before workers are forked: what a process makes after the fork costs it copies of
+    the pages it writes to.
+    """
     streams = []
     for fd in (1, 2):
         raw = io.FileIO(fd, "w", closefd=False)
@@ -41,4 +46,5 @@ def redirect_output() -> tuple[TaskOutput, TaskOutput]:
             )
         )
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
+    logging.basicConfig(stream=streams[1], level=logging.WARNING, force=True)
     return streams[0], streams[1]

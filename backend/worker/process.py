@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 
@@ -12,28 +11,29 @@ from ..owner.current import set_runtime
 from ..owner.runtime import Runtime
 from ..wire import messages as m
 from .executor import Executor
-from .output import redirect_output
+from .output import TaskOutput
 
 __all__ = ["run_worker"]
 
 
-def run_worker(worker_id: bytes, settings: m.Start, arena_fd: int) -> None:
+def run_worker(
+    worker_id: bytes, settings: m.Start, arena_fd: int, streams: tuple[TaskOutput, TaskOutput]
+) -> None:
     """Serve tasks until the node says to exit.
 
     Args:
         worker_id: this process's id.
         settings: of the session.
         arena_fd: the arena's descriptor, inherited.
+        streams: stdout and stderr, inherited.
     """
-    stdout, stderr = redirect_output()
-    logging.basicConfig(stream=stderr, level=logging.WARNING, force=True)
     sys.setswitchinterval(0.001)  # the I/O thread must answer while a task computes
     mapping = ArenaMapping(arena_fd, settings.object_store_memory)
     runtime = Runtime(
         worker_id, settings.session_dir, mapping, "worker", validate=settings.validate
     )
     runtime.resources = settings.resources
-    executor = Executor(runtime, stdout, stderr)
+    executor = Executor(runtime, *streams)
     runtime.before_wait = executor.before_wait
     runtime.after_wait = executor.after_wait
     runtime.on_node_gone = executor.exit_now

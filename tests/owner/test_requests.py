@@ -9,6 +9,7 @@ import pytest
 from millpond.errors import NodeDiedError, ProtocolError
 from millpond.owner.requests import Requests
 from millpond.wire.messages import Done, GetStatistics
+from tests.wire.event_queue import EventQueue
 
 
 class Peer:
@@ -20,7 +21,7 @@ class Peer:
 
 
 def test_the_answer_of_the_same_number_is_returned() -> None:
-    requests = Requests()
+    requests = Requests(EventQueue().leadership)
 
     def answer(message: GetStatistics) -> bool:
         requests.answered(Done(message.request + 1000))
@@ -34,7 +35,7 @@ def test_the_answer_of_the_same_number_is_returned() -> None:
 
 
 def test_answers_may_come_in_another_order() -> None:
-    requests = Requests()
+    requests = Requests(EventQueue().leadership)
     asked: SimpleQueue[int] = SimpleQueue()
 
     def send(message: GetStatistics) -> bool:
@@ -51,7 +52,7 @@ def test_answers_may_come_in_another_order() -> None:
 
 
 def test_nobody_is_asked_who_is_gone() -> None:
-    requests = Requests()
+    requests = Requests(EventQueue().leadership)
     refusing = Peer(lambda _: False)
     with pytest.raises(NodeDiedError):
         requests.ask(refusing, GetStatistics(0))
@@ -62,7 +63,7 @@ def test_nobody_is_asked_who_is_gone() -> None:
 
 
 def test_a_message_that_cannot_be_sent_leaves_nothing_behind() -> None:
-    requests = Requests()
+    requests = Requests(EventQueue().leadership)
 
     def too_large(_: GetStatistics) -> bool:
         raise ProtocolError("too large")
@@ -73,7 +74,7 @@ def test_a_message_that_cannot_be_sent_leaves_nothing_behind() -> None:
 
 
 def test_a_connection_that_ends_fails_what_was_asked_over_it_and_nothing_else() -> None:
-    requests = Requests()
+    requests = Requests(EventQueue().leadership)
     asked: SimpleQueue[int] = SimpleQueue()
 
     def send(message: GetStatistics) -> bool:
@@ -94,7 +95,7 @@ def test_a_connection_that_ends_fails_what_was_asked_over_it_and_nothing_else() 
 
 
 def test_everything_fails_when_the_session_ends() -> None:
-    requests = Requests()
+    requests = Requests(EventQueue().leadership)
     asked: SimpleQueue[int] = SimpleQueue()
 
     def send(message: GetStatistics) -> bool:

@@ -11,6 +11,7 @@ from millpond.owner.objects import Entry
 from millpond.owner.state_lock import StateLock
 from millpond.owner.waiter import Waiter
 from millpond.wire.messages import FAILED, INLINE
+from tests.wire.event_queue import EventQueue
 
 
 def finished(state: int = INLINE) -> Entry:
@@ -19,11 +20,16 @@ def finished(state: int = INLINE) -> Entry:
     return entry
 
 
+def make_waiter(lock: StateLock, needed: int, *, stop_on_failure: bool) -> Waiter:
+    return Waiter(lock, EventQueue().leadership.wait(), needed, stop_on_failure=stop_on_failure)
+
+
 class Watched(Waiter):
     """A waiter that notes whether the lock is free when it is woken."""
 
     def __init__(self, lock: StateLock, needed: int, *, stop_on_failure: bool) -> None:
-        super().__init__(lock, needed, stop_on_failure=stop_on_failure)
+        wait = EventQueue().leadership.wait()
+        super().__init__(lock, wait, needed, stop_on_failure=stop_on_failure)
         self.found_free: list[bool] = []
 
     def wake(self) -> None:
@@ -33,7 +39,7 @@ class Watched(Waiter):
 
 def test_is_done_when_all_are_finished() -> None:
     lock = StateLock()
-    waiter = Waiter(lock, 2, stop_on_failure=True)
+    waiter = make_waiter(lock, 2, stop_on_failure=True)
     with lock:
         waiter.finished(finished())
     assert not waiter.done()
@@ -47,15 +53,15 @@ def test_is_done_when_all_are_finished() -> None:
 
 @pytest.mark.parametrize("needed", [0, -1])
 def test_nothing_to_wait_for(needed: int) -> None:
-    waiter = Waiter(StateLock(), needed, stop_on_failure=True)
+    waiter = make_waiter(StateLock(), needed, stop_on_failure=True)
     assert waiter.done()
     assert waiter.wait(None)
 
 
 def test_stops_at_a_failure_only_if_asked_to() -> None:
     lock = StateLock()
-    strict = Waiter(lock, 3, stop_on_failure=True)
-    patient = Waiter(lock, 2, stop_on_failure=False)
+    strict = make_waiter(lock, 3, stop_on_failure=True)
+    patient = make_waiter(lock, 2, stop_on_failure=False)
     with lock:
         strict.finished(finished(FAILED))
         patient.finished(finished(FAILED))
@@ -80,7 +86,7 @@ def test_is_woken_once_after_the_lock_is_released() -> None:
 
 def test_waiters_are_woken_when_the_block_raises() -> None:
     lock = StateLock()
-    waiter = Waiter(lock, 1, stop_on_failure=True)
+    waiter = make_waiter(lock, 1, stop_on_failure=True)
 
     def finish_and_fail() -> None:
         with lock:
@@ -96,13 +102,13 @@ def test_waiters_are_woken_when_the_block_raises() -> None:
 
 @pytest.mark.parametrize("timeout", [-1.0, 0, 1e-9])
 def test_a_short_wait_ends(timeout: float) -> None:
-    assert not Waiter(StateLock(), 1, stop_on_failure=True).wait(timeout)
+    assert not make_waiter(StateLock(), 1, stop_on_failure=True).wait(timeout)
 
 
 @pytest.mark.parametrize("timeout", [None, 1e10, math.inf, threading.TIMEOUT_MAX])
 def test_a_thread_waits_until_others_are_done(timeout: float | None) -> None:
     lock = StateLock()
-    waiters = [Waiter(lock, 2, stop_on_failure=True) for _ in range(4)]
+    waiters = [make_waiter(lock, 2, stop_on_failure=True) for _ in range(4)]
 
     def finish_one_of_each() -> None:
         with lock:

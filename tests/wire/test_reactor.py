@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from millpond.wire.leadership import Wait
 from millpond.wire.messages import Done, FunctionBlob, LogLines
 from millpond.wire.reactor import Connection, Reactor
 
@@ -215,21 +216,81 @@ def test_nobody_listens(ends: Callable[..., End]) -> None:
         ends("left").reactor.connect("nobody.sock")
 
 
-def test_calls_and_ticks_run_on_the_thread(ends: Callable[..., End]) -> None:
+def test_ticks_run_on_the_io_thread_when_nobody_waits(ends: Callable[..., End]) -> None:
     reactor = ends("thread").reactor
-    told: SimpleQueue[tuple[str, bool]] = SimpleQueue()
+    told: SimpleQueue[tuple[int, bool]] = SimpleQueue()
 
     def tick() -> float | None:
-        told.put(("tick", reactor.is_own_thread))
+        told.put((threading.get_ident(), reactor.leadership.is_mine))
         return None
 
     reactor.tick = tick
     reactor.start()
-    assert told.get(timeout=PATIENCE) == ("tick", True)
-    reactor.call_soon(lambda: told.put(("call", reactor.is_own_thread)))
-    assert told.get(timeout=PATIENCE) == ("call", True)
-    assert told.get(timeout=PATIENCE) == ("tick", True)
-    assert not reactor.is_own_thread
+    for _ in range(2):
+        ident, leads = told.get(timeout=PATIENCE)
+        assert ident != threading.get_ident()
+        assert leads
+        reactor.wake()
+    assert not reactor.leadership.is_mine
+
+
+def test_a_thread_that_waits_serves_the_messages(pair: Pair) -> None:
+    left, _to_right, _right, to_left = pair
+    answered = left.reactor.leadership.wait()
+    served_by: list[int] = []
+
+    def on_answer(connection: Connection, messages: list[Any]) -> None:
+        served_by.append(threading.get_ident())
+        answered.wake()
+
+    left.reactor._on_messages = on_answer
+    with ThreadPoolExecutor(1) as threads:
+        thread = threads.submit(threading.get_ident).result()
+        waiting = threads.submit(answered.wait)
+        while left.reactor.leadership._leader is not answered:
+            left.reactor.wake()  # the I/O thread may be polling still: it lets the next one lead
+            if answered in left.reactor.leadership.followers:
+                break
+        to_left.send(Done(1))
+        assert waiting.result(PATIENCE)
+    assert served_by in ([thread], [left.reactor._thread.ident])
+
+
+def test_a_wait_ends_in_time_whether_or_not_it_leads(ends: Callable[..., End]) -> None:
+    reactor = ends("timed").reactor
+    assert not reactor.leadership.wait().wait(0.001)
+    reactor.start()
+    for timeout in (0.0, -1.0, 0.001):
+        assert not reactor.leadership.wait().wait(timeout)
+
+
+def test_waits_of_many_threads_end(pair: Pair) -> None:
+    """Lost wake-ups would show here: every wait is ended by a message, whoever leads."""
+    left, to_right, right, _to_left = pair
+    waits: dict[int, Wait] = {}
+
+    def on_answer(connection: Connection, messages: list[Any]) -> None:
+        for message in messages:
+            waits.pop(message.request).wake()
+
+    def echo(connection: Connection, messages: list[Any]) -> None:
+        for message in messages:
+            connection.send(message)
+
+    left.reactor._on_messages = on_answer
+    right.reactor._on_messages = echo
+
+    def ask_often(first: int) -> int:
+        done = 0
+        for number in range(first, first + 1500):
+            wait = waits[number] = left.reactor.leadership.wait()
+            to_right.send(Done(number))
+            done += wait.wait(PATIENCE)
+        return done
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ask_often, 10_000 * thread) for thread in range(4)]
+        assert [future.result() for future in asking] == [1500] * 4
 
 
 def test_stopping_closes_everything_and_can_be_repeated() -> None:
