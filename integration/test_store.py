@@ -180,3 +180,28 @@ def test_random_churn_keeps_every_value(start: Callable[..., millpond.Context]) 
     checks = [check_block.remote(ref, key) for key, ref in live.items()]
     assert all(millpond.get(checks))
     assert millpond.statistics().store.peak <= 24 * MIB
+
+
+def test_many_small_values_go_to_the_store(start: Callable[..., object], tmp_path: Path) -> None:
+    """More small values than the store has room for do not fill the driver's heap either."""
+    start(num_cpus=2, object_store_memory=16 * MIB, spill=tmp_path)
+    size, count = 32_000, 1000
+    before = psutil.Process().memory_info().rss - psutil.Process().memory_info().shared
+
+    @millpond.remote
+    def small(value: int) -> bytes:
+        return bytes([value % 256]) * size
+
+    refs = [small.remote(value) for value in range(count)]
+    refs += [millpond.put(bytes([value % 256]) * size) for value in range(count)]
+    millpond.wait(refs, num_returns=len(refs))
+    grown = psutil.Process().memory_info().rss - psutil.Process().memory_info().shared - before
+    assert grown < count * size / 2
+    assert millpond.statistics().store.spilled_bytes > count * size
+    for start_at in range(0, len(refs), 500):
+        values = millpond.get(refs[start_at : start_at + 500])
+        for index, value in enumerate(values):
+            assert value == bytes([(start_at + index) % count % 256]) * size
+        del values, value
+    del refs
+    assert_store_empty()

@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, overload
 
-from ..owner.access import INLINE_LIMIT
 from ..owner.functions import describe_callable
 from ..owner.refs import ObjectRef
 from ..owner.runtime import Runtime
@@ -127,7 +126,7 @@ def attach_arguments(
     task.held = list(payload.contained)
     for ref in (*task.arguments, *task.held):
         runtime.access.entry_of(ref)
-    if payload.size < INLINE_LIMIT:
+    if payload.size < runtime.objects.inline.limit:
         task.payload = payload.to_bytes()
     else:
         task.payload_ref = runtime.access.put_serialized(payload)

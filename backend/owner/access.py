@@ -21,10 +21,7 @@ from .waiter import Waiter
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-__all__ = ["INLINE_LIMIT", "Access"]
-
-#: bytes; smaller values travel inside messages, others through the store
-INLINE_LIMIT = 64 * 1024
+__all__ = ["Access"]
 
 
 class Access:
@@ -43,7 +40,7 @@ class Access:
     def put_serialized(self, serialized: SerializedValue) -> ObjectRef[Any]:
         """Store a serialized value."""
         object_id = self._runtime.ids.reserve(1)
-        if serialized.size < INLINE_LIMIT:
+        if serialized.size < self._objects.inline.limit:
             outcome = Value(INLINE, serialized.to_bytes(), serialized.size)
         else:
             self._runtime.store.write([(object_id, serialized)])

@@ -19,6 +19,7 @@ from ..errors import ObjectLostError, OwnerDiedError
 from ..serialization.exceptions import serialize_error
 from ..wire.ids import owner_of
 from ..wire.messages import FAILED, INLINE, STORED, Value
+from .inline_budget import InlineBudget
 from .refs import ObjectRef
 
 __all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "died_value", "lost_value"]
@@ -105,10 +106,14 @@ class ObjectTable:
     Args:
         process_id: of this process.
         dropped: called with the entry of a ref that died; must be safe inside a destructor.
+        inline: counts the values that are kept here.
     """
 
-    def __init__(self, process_id: bytes, dropped: Callable[[Any], None]) -> None:
+    def __init__(
+        self, process_id: bytes, dropped: Callable[[Any], None], inline: InlineBudget
+    ) -> None:
         self.process_id = process_id
+        self.inline = inline
         self._ref_died: Callable[[Handle], None] = lambda handle: dropped(handle.entry)
         self.entries: dict[bytes, Entry] = {}
         self._finished: deque[Entry] = deque()
@@ -149,6 +154,8 @@ class ObjectTable:
         entry.state = value.kind
         entry.data = value.data
         entry.size = value.size
+        if value.data and entry.id in self.entries:
+            self.inline.used += len(value.data)
         entry.task = None
         self._finished.append(entry)
         if self._finishing:
@@ -233,10 +240,13 @@ class ObjectTable:
 
     def _remove(self, entry: Entry) -> None:
         del self.entries[entry.id]
+        self.inline.used -= len(entry.data)
         entry.handle = _dead  # breaks the cycle of the two
 
     def validate(self) -> None:
         """Raise AssertionError where an entry contradicts itself."""
+        kept = sum(len(entry.data) for entry in self.entries.values())
+        assert self.inline.used >= kept, (self.inline.used, kept)
         for object_id, entry in self.entries.items():
             assert entry.id == object_id, (object_id, entry.id)
             assert entry.state in (PENDING, INLINE, STORED, FAILED), entry.state

@@ -25,6 +25,7 @@ from ..wire.reactor import Connection, Reactor
 from .access import Access
 from .actor_calls import ActorCalls
 from .functions import ExportedFunctions
+from .inline_budget import InlineBudget
 from .objects import PENDING, Entry, Freed, ObjectTable, died_value, lost_value
 from .refs import ObjectRef
 from .releaser import Releaser
@@ -76,7 +77,9 @@ class Runtime:
         self.requests = Requests(self.reactor.leadership)
         self.functions = ExportedFunctions()
         self.releaser = Releaser(self)
-        self.objects = ObjectTable(process_id, self.releaser.dropped)
+        self.objects = ObjectTable(
+            process_id, self.releaser.dropped, InlineBudget(mapping.capacity)
+        )
         self.submission = Submission(self)
         self.actor_calls = ActorCalls(self)
         self.access = Access(self)

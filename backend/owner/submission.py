@@ -82,6 +82,7 @@ class Submission:
             task.returns.append(entry)
             refs.append(ref)
         self._tasks[task.task_id] = task
+        self._runtime.objects.inline.used += len(task.payload)
         return refs
 
     def await_arguments(self, task: PendingTask, ready: Callable[[PendingTask], None]) -> bool:
@@ -191,8 +192,9 @@ class Submission:
     def finish(self, task: PendingTask, values: list[m.Value]) -> None:
         """Give the task's objects their values, and let go of its arguments."""
         task.state = DONE
-        self._tasks.pop(task.task_id, None)
         objects = self._runtime.objects
+        if self._tasks.pop(task.task_id, None) is not None:
+            objects.inline.used -= len(task.payload)
         freed = Freed()
         if len(values) != len(task.returns) and values:  # one failure for all returns
             values = values[:1] * len(task.returns)

@@ -120,6 +120,7 @@ class PendingTask:
             caller,
             self.payload_ref is not None,
             self.retry_exceptions,
+            table.inline.limit,
         )
 
 

@@ -88,6 +88,8 @@ class Task(msgspec.Struct, array_like=True, omit_defaults=True):
     payload_stored: bool = False
     #: exception types (pickled tuple) whose instances are retried; empty: none; b"*": all
     retry_exceptions: bytes = b""
+    #: bytes; smaller results are answered inline
+    inline_limit: int = 65536
 
 
 class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from ..owner.access import INLINE_LIMIT
+from ..owner.inline_budget import INLINE_LIMIT
 from ..serialization.arguments import fill_slots
 from ..serialization.layout import SerializedValue
 from ..serialization.values import deserialize, serialize
@@ -82,7 +82,7 @@ class TaskIO:
             contained = [ref.id for ref in serialized.contained]
             if contained:
                 self._register_for(task.caller, contained)
-            if serialized.size < INLINE_LIMIT and serialized.size <= budget:
+            if serialized.size < task.inline_limit and serialized.size <= budget:
                 budget -= serialized.size
                 data = serialized.to_bytes()
                 values.append(m.Value(m.INLINE, data, len(data), contained))

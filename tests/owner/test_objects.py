@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from millpond.errors import ObjectLostError, OwnerDiedError
+from millpond.owner.inline_budget import InlineBudget
 from millpond.owner.objects import PENDING, Entry, Freed, ObjectTable
 from millpond.owner.refs import ObjectRef
 from millpond.serialization.exceptions import deserialize_exception
@@ -25,7 +26,7 @@ class Table:
 
     def __init__(self) -> None:
         self.dead: list[Entry] = []
-        self.table = ObjectTable(ME, self.dead.append)
+        self.table = ObjectTable(ME, self.dead.append, InlineBudget(1 << 30))
         self.ids = ObjectIds(ME)
 
     def own(self) -> tuple[Entry, ObjectRef[Any]]:

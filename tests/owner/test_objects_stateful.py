@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from millpond.owner.inline_budget import InlineBudget
 from millpond.owner.objects import PENDING, Entry, Freed, ObjectTable
 from millpond.owner.refs import ObjectRef
 from millpond.wire.ids import ObjectIds, ProcessId, owner_of
@@ -40,7 +41,7 @@ class ObjectTableMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.dead: list[Entry] = []
-        self.table = ObjectTable(ME, self.dead.append)
+        self.table = ObjectTable(ME, self.dead.append, InlineBudget(1 << 30))
         self.ids = {owner: ObjectIds(ProcessId(owner)) for owner in (ME, *PEERS)}
         self.objects: dict[bytes, Known] = {}
         self.freed = Freed()
