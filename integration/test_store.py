@@ -185,7 +185,7 @@ def test_random_churn_keeps_every_value(start: Callable[..., millpond.Context]) 
 def test_many_small_values_go_to_the_store(start: Callable[..., object], tmp_path: Path) -> None:
     """More small values than the store has room for do not fill the driver's heap either."""
     start(num_cpus=2, object_store_memory=16 * MIB, spill=tmp_path)
-    size, count = 32_000, 1000
+    size, count = 60_000, 400
     before = psutil.Process().memory_info().rss - psutil.Process().memory_info().shared
 
     @millpond.remote
