@@ -13,6 +13,7 @@ import pytest
 
 import millpond
 from integration.conftest import MIB, eventually
+from millpond.api.session import connected_runtime
 
 
 @millpond.remote
@@ -245,3 +246,30 @@ def test_many_actor_waves(start: Callable[..., millpond.Context]) -> None:
         assert millpond.get([a.add.remote() for a in actors]) == [wave + 1] * 8
         del actors
     eventually(lambda: millpond.statistics().workers <= 4, "ended actors leave no workers")
+
+
+def test_records_of_actors_are_forgotten_with_their_handles(engine: millpond.Context) -> None:
+    calls = connected_runtime().actor_calls
+
+    @millpond.remote
+    def use(counter: millpond.ActorHandle) -> int:
+        runtime = connected_runtime()
+        value: int = millpond.get(counter.add.remote())
+        assert len(runtime.actor_calls._actors) == 1
+        return value
+
+    @millpond.remote
+    def records() -> int:
+        return len(connected_runtime().actor_calls._actors)
+
+    counters = [Counter.remote() for _ in range(3)]
+    assert millpond.get([counter.add.remote() for counter in counters]) == [1, 1, 1]
+    assert millpond.get(use.remote(counters[0])) == 2
+    assert len(calls._actors) == 3
+    millpond.kill(counters[1])
+    del counters
+    eventually(lambda: not calls._actors, "the driver forgets the actors")
+    eventually(
+        lambda: millpond.get([records.remote() for _ in range(4)]) == [0] * 4,
+        "the worker forgets the actor",
+    )
