@@ -94,7 +94,7 @@ class Freed:
     def __init__(self) -> None:
         #: ids to delete from the store
         self.stored: list[bytes] = []
-        #: (id, registrations) to give back to the owners
+        #: borrowed ones: (id, registrations to give back to the owner, if any)
         self.released: list[tuple[bytes, int]] = []
         #: actors whose last handle died
         self.actors: list[bytes] = []
@@ -226,8 +226,7 @@ class ObjectTable:
             return
         if not entry.owned:
             self._remove(entry)
-            if entry.registered:
-                freed.released.append((entry.id, entry.registered))
+            freed.released.append((entry.id, entry.registered))
             return
         if entry.state == PENDING:
             return  # being written by put or a task; looked at again when finished

@@ -215,7 +215,8 @@ class Runtime:
         by_owner: dict[bytes, list[tuple[bytes, int]]] = {}
         for object_id, count in freed.released:
             self.actor_calls.forget(object_id)  # it may be the life of somebody else's actor
-            by_owner.setdefault(owner_of(object_id), []).append((object_id, count))
+            if count:
+                by_owner.setdefault(owner_of(object_id), []).append((object_id, count))
         for owner_id, released in by_owner.items():
             owner = self.peer(owner_id)
             if owner is not None:

@@ -155,7 +155,8 @@ class ObjectTableMachine(RuleBasedStateMachine):
         assert set(self.freed.stored) == self.expected_stored
         released: dict[bytes, int] = {}
         for object_id, count in self.freed.released:
-            released[object_id] = released.get(object_id, 0) + count
+            if count:
+                released[object_id] = released.get(object_id, 0) + count
         assert released == self.expected_released
 
 
