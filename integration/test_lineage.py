@@ -40,11 +40,12 @@ def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path / "runs")
 
 
-@pytest.fixture(params=["truncate", "unlink"])
+@pytest.fixture
 def lose(
     request: pytest.FixtureRequest, tmp_path: Path, start: Callable[..., millpond.Context]
 ) -> Callable[[], None]:
-    """An engine, and a function that loses everything which is not in use."""
+    """An engine, and a function that damages the file of everything which is not in use."""
+    unlink = getattr(request, "param", "truncate") == "unlink"
     directory = tmp_path / "spill"
     directory.mkdir()
     start(object_store_memory=LIMIT, spill=directory)
@@ -55,7 +56,7 @@ def lose(
         files = [path for path in directory.rglob("*") if path.is_file()]
         assert files
         for path in files:
-            if request.param == "unlink":
+            if unlink:
                 path.unlink()
             else:
                 os.truncate(path, 0)
@@ -81,6 +82,7 @@ def first(array: np.ndarray) -> int:
     return int(array[0])
 
 
+@pytest.mark.parametrize("lose", ["truncate", "unlink"], indirect=True)
 def test_get_rebuilds(lose: Callable[[], None], runs: Runs) -> None:
     refs = [make.remote(runs, f"make{i}", i) for i in range(3)]
     millpond.wait(refs, num_returns=3)
@@ -161,6 +163,31 @@ def test_inline_arguments_of_a_lost_result_may_be_freed(
     lose()
     assert int(millpond.get(ref)[0]) == 9
     assert runs.counts() == {"small": 1, "large": 2}
+
+
+def test_refs_inside_lost_results_and_inside_freed_arguments(
+    lose: Callable[[], None], runs: Runs
+) -> None:
+    @millpond.remote
+    def boxed(box: dict[str, millpond.ObjectRef[np.ndarray]]) -> tuple[np.ndarray, object]:
+        runs.note("boxed")
+        return np.ones(SIZE, dtype=np.uint8), box["ref"]
+
+    @millpond.remote
+    def box_of(ref: list[millpond.ObjectRef[np.ndarray]]) -> dict[str, object]:
+        runs.note("box_of")
+        return {"ref": ref[0]}
+
+    ref = make.remote(runs, "make", 3)
+    box = box_of.remote([ref])
+    result = boxed.remote(box)
+    millpond.wait([ref, result], num_returns=2)
+    del ref, box
+    lose()
+    ones, inner = millpond.get(result)
+    assert int(ones[0]) == 1
+    assert int(millpond.get(inner)[0]) == 3
+    assert runs.counts() == {"make": 2, "box_of": 1, "boxed": 2}
 
 
 def test_many_readers_one_rebuild(lose: Callable[[], None], runs: Runs) -> None:
@@ -316,9 +343,7 @@ def test_a_rebuild_survives_the_death_of_its_worker(lose: Callable[[], None], ru
     assert runs.counts() == {"run": 3}
 
 
-def test_a_freed_argument_whose_bytes_are_still_read(
-    lose: Callable[[], None], runs: Runs
-) -> None:
+def test_a_freed_argument_whose_bytes_are_still_read(lose: Callable[[], None], runs: Runs) -> None:
     source = make.remote(runs, "source", 1)
     view = millpond.get(source)  # keeps the bytes of an object that nobody has a ref of
     ref = add.remote(runs, "sum", source, source)

@@ -13,6 +13,7 @@ that cannot be read any more. Methods are called under the runtime's lock.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 __all__ = ["MAX_REBUILDS", "Rebuilding"]
+
+_log = logging.getLogger("millpond.owner")
 
 #: times that one object is rebuilt: who loses it again and again has a broken disk
 MAX_REBUILDS = 3
@@ -89,6 +92,13 @@ class Rebuilding:
             self.lineage.hold(maker)
             revived.append(ref)
             wanted.setdefault(maker.task_id, (maker, {}))[1][object_id] = "it was freed"
+        _log.warning(
+            "object %s is lost (%s): running task %s again, and %d before it",
+            entry.id.hex(),
+            reason,
+            recipe.name,
+            len(wanted) - 1,
+        )
         for maker, lost in wanted.values():
             running = self._running.get(maker.task_id)
             if running is None:
