@@ -164,9 +164,8 @@ class Rebuilding:
         for object_id, reason in self._later.pop(task.task_id, {}).items():
             entry = self._objects.entries[object_id]
             entry.task = None
+            self._rebuild(entry, reason)
             self._objects.free_if_unused(entry, freed)
-            if self._objects.entries.get(object_id) is entry:
-                self._rebuild(entry, reason)
         self._runtime.forget(freed)
 
     def _give_up(self, entry: Entry, reason: str, obstacle: str) -> None:

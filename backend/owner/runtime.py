@@ -168,7 +168,7 @@ class Runtime:
 
     def start_resolving(self, entry: Entry) -> None:
         """Ask the owner of a borrowed object to tell when it is finished. Under the lock."""
-        if entry.owned or entry.state != PENDING or entry.id in self._resolving:
+        if entry.owned or entry.state != PENDING or self._resolving.get(entry.id) is entry:
             return
         self._resolving[entry.id] = entry
         owner = self.peer(owner_of(entry.id))
@@ -182,7 +182,7 @@ class Runtime:
             entry: the object, which is stored.
             reason: what became of its bytes.
         """
-        if entry.id not in self._resolving:
+        if self._resolving.get(entry.id) is not entry:
             self._resolving[entry.id] = entry
             owner = self.peer(owner_of(entry.id))
             if owner is None or not owner.send(m.ReportLost(entry.id, entry.rebuilds, reason)):
@@ -254,7 +254,8 @@ class Runtime:
             with self.lock:
                 self.objects.validate()
                 self.submission.validate()
-                self.rebuilding.validate()
+                if self.failure is None:
+                    self.rebuilding.validate()
 
     def _on_closed(self, connection: Connection) -> None:
         if connection is self.node:
