@@ -66,7 +66,7 @@ class ActorDiedError(MillpondError):
 
 
 class ObjectLostError(MillpondError):
-    """The bytes of an object are gone and cannot be had again."""
+    """The bytes of an object are gone and cannot be rebuilt; the text says why for both."""
 
 
 class OwnerDiedError(ObjectLostError):

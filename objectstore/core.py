@@ -206,6 +206,16 @@ class StoreCore:
             self._reactions.delete(record, commands)
         return self._settle(commands)
 
+    def revive(self, oid: bytes) -> list[Command]:
+        """The owner wants an object back that it freed. One that is gone by now stays gone."""
+        commands: list[Command] = []
+        record = self.table.records.get(oid)
+        if record is not None and record.doomed and record.state is not _CREATED:
+            self.table.note(oid, "revive")
+            record.doomed = False
+            self.table.refresh(record)
+        return self._settle(commands)
+
     def cancel(self, token: Token) -> list[Command]:
         """Forget a request that waits. One that was answered or never made is ignored."""
         commands: list[Command] = []

@@ -29,7 +29,8 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     """Return the value of a ref, or the values of a list of refs, waiting for them.
 
     Large values are not copied: their arrays are read-only views of shared memory, which they
-    keep for as long as they live.
+    keep for as long as they live. A result whose bytes were lost is rebuilt, by running its task
+    again.
 
     Args:
         refs: a ref, or a list or tuple of refs.
@@ -37,6 +38,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
 
     Raises:
         GetTimeoutError: not all were ready in time.
+        ObjectLostError: a value was lost, and cannot be rebuilt.
         TypeError: something in ``refs`` is not a ref.
         Exception: the exception of a task that failed, with the worker's traceback as cause.
     """

@@ -80,7 +80,8 @@ class TaskOptions(_Resources):
         resources: custom resources, name -> amount.
         name: shown in errors and logs instead of the function's name.
         num_returns: values it returns (1); with n > 1 `remote` gives n refs.
-        max_retries: further attempts after a worker died (3); -1 for no limit.
+        max_retries: further attempts after a worker died (3); -1 for no limit. With 0 a result
+            that was lost is not rebuilt either, since that means to run the task again.
         retry_exceptions: True, or exception types, that are tried again too.
     """
 

@@ -32,7 +32,7 @@ from millpond.objectstore.files import Storage
 from millpond.objectstore.mapping import ArenaMapping
 from millpond.objectstore.statistics import StoreStatistics
 
-from ..wire.messages import IN_ARENA, IN_FILE, LOST, MISSING, REFUSED, Location
+from ..wire.messages import IN_ARENA, IN_FILE, LOST, MISSING, PRESENT, REFUSED, Location
 
 __all__ = ["ObjectService"]
 
@@ -99,15 +99,37 @@ class ObjectService:
         sizes: Sequence[int],
         client: bytes,
         answer: Callable[[list[Location]], None],
+        *,
+        rebuild: bool = False,
     ) -> None:
-        """Make room for new objects; ``answer`` gets where to write each."""
+        """Make room for new objects; ``answer`` gets where to write each.
+
+        With ``rebuild``, those that can be read are left as they are, and are PRESENT.
+        """
         batch = _Batch(len(object_ids), answer)
         for index, (object_id, size) in enumerate(zip(object_ids, sizes, strict=True)):
+            if rebuild:
+                self._rebuild(object_id, size, client, self._token(batch, index))
+                continue
             if object_id in self.core.table.records:
                 # A stale attempt of the same task left it; nobody was told of that one.
                 self._execute(self.core.delete(object_id))
             token = self._token(batch, index)
             self._execute(self.core.create(object_id, size, client, token))
+
+    def _rebuild(self, object_id: bytes, size: int, client: bytes, token: int) -> None:
+        """Make room for an object unless it can be read, which an attempt to read it tells."""
+
+        def tried(found: list[Location]) -> None:
+            (location,) = found
+            if location.kind in (MISSING, LOST):
+                self._execute(self.core.create(object_id, size, client, token))
+            else:
+                self._execute(self.core.unpin(object_id, client))
+                self._answer(token, Location(PRESENT, size=location.size))
+
+        self._execute(self.core.revive(object_id))
+        self.pin([object_id], client, tried)
 
     def pin(
         self, object_ids: Sequence[bytes], client: bytes, answer: Callable[[list[Location]], None]

@@ -188,6 +188,7 @@ class NodeServer:
             message.sizes,
             peer.process_id,
             lambda locations: peer.send(m.Locations(message.request, locations)),
+            rebuild=message.rebuild,
         )
 
     def _pin_objects(self, peer: Peer, message: m.PinObjects) -> None:

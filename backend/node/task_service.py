@@ -8,7 +8,7 @@ and tells the node when it is done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
@@ -226,6 +226,9 @@ class TaskService:
         node_task.worker = worker
         assert grant.request is not None
         wanted = list(grant.request.arguments)
+        if not wanted:
+            self._run(grant, worker, node_task, {})
+            return
 
         def pinned(locations: list[m.Location]) -> None:
             self._run(grant, worker, node_task, dict(zip(wanted, locations, strict=True)))
@@ -241,18 +244,18 @@ class TaskService:
     ) -> None:
         if self.queue.grants.get(grant.key) is not grant or worker.doom:
             return
-        lost = [oid for oid, at in locations.items() if at.kind in (m.MISSING, m.LOST)]
+        lost = {oid: at for oid, at in locations.items() if at.kind in (m.MISSING, m.LOST)}
         if lost or node_task.cancelled:
-            kept = [oid for oid, at in locations.items() if at.kind not in (m.MISSING, m.LOST)]
-            self._objects.unpin(kept, worker.worker_id)
+            self._objects.unpin([oid for oid in locations if oid not in lost], worker.worker_id)
             self._lost(
                 node_task,
-                "its argument is not in the store any more",
+                next((at.reason for at in lost.values() if at.reason), m.NOT_IN_STORE),
                 cancelled=node_task.cancelled,
-                lost_object=lost[0] if lost else b"",
+                arguments=[a for a in node_task.task.arguments if a.object_id in lost],
             )
             self.queue.release(grant.key)
             self.pool.release(worker)
+            self.pump()
             return
         for argument in node_task.task.arguments:
             argument.location = locations.get(argument.object_id)
@@ -261,7 +264,12 @@ class TaskService:
     # --- small things ---
 
     def _lost(
-        self, node_task: _NodeTask, reason: str, *, cancelled: bool, lost_object: bytes = b""
+        self,
+        node_task: _NodeTask,
+        reason: str,
+        *,
+        cancelled: bool,
+        arguments: Sequence[m.Argument] = (),
     ) -> None:
         task = node_task.task
         self._tasks.pop(task.task_id, None)
@@ -269,7 +277,7 @@ class TaskService:
         if owner is not None:
             owner.send(
                 m.TaskLost(
-                    task.task_id, task.attempt, reason, cancelled=cancelled, lost_object=lost_object
+                    task.task_id, task.attempt, reason, cancelled=cancelled, lost=list(arguments)
                 )
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -60,6 +61,7 @@ class Access:
             GetTimeoutError: some are not finished after ``timeout`` seconds.
             Exception: what the task of one of them raised.
         """
+        deadline = None if timeout is None else time.monotonic() + timeout
         entries = [self.entry_of(ref) for ref in refs]
         if PENDING in {entry.state for entry in entries}:
             with self._runtime.lock:
@@ -76,7 +78,7 @@ class Access:
         for entry in entries:
             if entry.state == FAILED:
                 raise deserialize_exception(entry.data)
-        return self._read(entries)
+        return self._read(entries, deadline)
 
     def wait(self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None) -> None:
         """Wait until ``num_returns`` of ``refs`` are finished, or for ``timeout`` seconds."""
@@ -135,25 +137,66 @@ class Access:
             )
         return entry
 
-    def read_pinned(self, entries: list[Entry]) -> list[Any]:
-        """Return a buffer of each stored object, pinning those that are not pinned yet."""
-        pins = {entry.id: entry.pin() for entry in entries}
-        wanted = [entry for entry in entries if pins[entry.id] is None]
-        if wanted:
-            wanted = list({entry.id: entry for entry in wanted}.values())
-            found = self._runtime.store.pin([entry.id for entry in wanted])
-            for entry, pin in zip(wanted, found, strict=True):
-                pins[entry.id] = pin
-                entry.pin = weakref.ref(pin)
-        return [pins[entry.id].buffer() for entry in entries]
+    def buffers(self, entries: list[Entry], deadline: float | None) -> list[Any]:
+        """Return the bytes of finished objects; what turns out to be lost is rebuilt.
 
-    def _read(self, entries: list[Entry]) -> list[Any]:
-        stored = [entry for entry in entries if entry.state == STORED]
-        buffers = iter(self.read_pinned(stored) if stored else ())
+        Raises:
+            GetTimeoutError: they are not rebuilt by the deadline.
+            Exception: of a task that failed; `ObjectLostError` where a rebuild is not possible.
+        """
+        while True:
+            pins, lost = self._pin([entry for entry in entries if entry.state == STORED])
+            if not lost:
+                break
+            del pins  # the tasks that rebuild may need the room
+            self._rebuild(lost, deadline)
+        for entry in entries:
+            if entry.state == FAILED and entry.id not in pins:
+                raise deserialize_exception(entry.data)
+        return [pins[e.id].buffer() if e.id in pins else e.data for e in entries]
+
+    def _pin(self, entries: list[Entry]) -> tuple[dict[bytes, Any], list[tuple[Entry, int, str]]]:
+        """Return the pins of stored objects, and what `_rebuild` must know of those lost."""
+        pins = {entry.id: entry.pin() for entry in entries}
+        wanted = {entry.id: entry for entry in entries if pins[entry.id] is None}
+        if not wanted:
+            return pins, []
+        seen = {object_id: entry.rebuilds for object_id, entry in wanted.items()}
+        found, lost = self._runtime.store.pin(list(wanted))
+        for object_id, pin in zip([oid for oid in wanted if oid not in lost], found, strict=True):
+            pins[object_id] = pin
+            wanted[object_id].pin = weakref.ref(pin)
+        return pins, [(wanted[oid], seen[oid], reason) for oid, reason in lost.items()]
+
+    def _rebuild(self, lost: list[tuple[Entry, int, str]], deadline: float | None) -> None:
+        """Wait until lost objects are rebuilt, or one of them cannot be.
+
+        Args:
+            lost: the objects, how often each had been rebuilt, what became of them.
+            deadline: when to give up.
+        """
+        waiter = Waiter(self._runtime.lock, len(lost), stop_on_failure=True)
+        with self._runtime.lock:
+            for entry, seen, why in lost:
+                if self._runtime.rebuilding.lost(entry, seen, why):
+                    self._objects.when_finished(entry, waiter.finished)
+                else:
+                    waiter.finished(entry)
+            self._runtime.submission.dispatch()
+        left = None if deadline is None else max(deadline - time.monotonic(), 0)
+        if not self._wait(waiter, left):
+            raise GetTimeoutError(
+                f"{len(lost)} lost objects were not rebuilt in time; the first is "
+                f"{lost[0][0].id.hex()}"
+            )
+
+    def _read(self, entries: list[Entry], deadline: float | None) -> list[Any]:
+        stored = any(entry.state != INLINE for entry in entries)
+        buffers = self.buffers(entries, deadline) if stored else [e.data for e in entries]
         values = []
         brought: list[ObjectRef[Any]] = []
-        for entry in entries:
-            value, refs = deserialize(next(buffers) if entry.state == STORED else entry.data)
+        for buffer in buffers:
+            value, refs = deserialize(buffer)
             values.append(value)
             brought += refs
         if brought:
@@ -190,4 +233,5 @@ class Access:
                 future.set_exception(error)
             else:
                 future.set_result(value)
+                del value
             del future, ref, item

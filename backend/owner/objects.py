@@ -20,6 +20,7 @@ from ..serialization.exceptions import serialize_error
 from ..wire.ids import owner_of
 from ..wire.messages import FAILED, INLINE, STORED, Value
 from .inline_budget import InlineBudget
+from .lineage import Recipe
 from .refs import ObjectRef
 
 __all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "died_value", "lost_value"]
@@ -37,8 +38,10 @@ class Entry:
         "data",
         "handle",
         "id",
+        "lineage",
         "owned",
         "pin",
+        "rebuilds",
         "registered",
         "size",
         "state",
@@ -63,8 +66,12 @@ class Entry:
         self.registered = 0
         #: refs inside the value, kept alive with it
         self.contains: list[ObjectRef[Any]] | None = None
-        #: the task that will finish it
+        #: the task that will finish it, or rebuild it
         self.task: Any = None
+        #: how to rebuild it, or why that cannot be; empty: it was put
+        self.lineage: Recipe | str = ""
+        #: times that it was rebuilt
+        self.rebuilds = 0
         #: weak reference to the live pin of this process
         self.pin: Callable[[], Any] = _dead
         #: the object is the life of an actor
@@ -89,7 +96,7 @@ class Handle(weakref.ref[ObjectRef[Any]]):
 class Freed:
     """What must be told to others after objects died."""
 
-    __slots__ = ("actors", "released", "stored")
+    __slots__ = ("actors", "recipes", "released", "stored")
 
     def __init__(self) -> None:
         #: ids to delete from the store
@@ -98,6 +105,8 @@ class Freed:
         self.released: list[tuple[bytes, int]] = []
         #: actors whose last handle died
         self.actors: list[bytes] = []
+        #: what described the making of them
+        self.recipes: list[Recipe] = []
 
 
 class ObjectTable:
@@ -137,6 +146,12 @@ class ObjectTable:
         ref = entry.handle()
         return self._new_ref(entry) if ref is None else ref
 
+    def revive(self, object_id: bytes) -> ObjectRef[Any]:
+        """Add an object again that was freed, pending; return its ref."""
+        entry = Entry(object_id, owned=owner_of(object_id) == self.process_id)
+        self.entries[object_id] = entry
+        return self._new_ref(entry)
+
     def _new_ref(self, entry: Entry) -> ObjectRef[Any]:
         ref: ObjectRef[Any] = ObjectRef(entry)
         handle = entry.handle = Handle(ref, self._ref_died)
@@ -149,13 +164,17 @@ class ObjectTable:
         Waiters that finish other objects in turn are served from a queue, not by recursion, so
         a chain of any length is fine.
         """
-        if entry.state != PENDING:
-            return
+        if entry.state == PENDING:
+            self.replace(entry, value)
+
+    def replace(self, entry: Entry, value: Value) -> None:
+        """Give an object that was lost its new outcome and tell who waits."""
         entry.state = value.kind
         entry.data = value.data
         entry.size = value.size
         if value.data and entry.id in self.entries:
             self.inline.used += len(value.data)
+        entry.rebuilds = value.rebuilds
         entry.task = None
         self._finished.append(entry)
         if self._finishing:
@@ -173,10 +192,10 @@ class ObjectTable:
     def value_of(self, entry: Entry) -> Value:
         """Return a finished object as a message part."""
         contained = [ref.id for ref in entry.contains] if entry.contains else []
-        return Value(entry.state, entry.data, entry.size, contained)
+        return Value(entry.state, entry.data, entry.size, contained, entry.rebuilds)
 
     def when_finished(self, entry: Entry, waiter: Callable[[Entry], None]) -> None:
-        """Call ``waiter`` once the (pending) object is finished."""
+        """Call ``waiter`` once the object, which is pending or being rebuilt, is finished."""
         if entry.waiters is None:
             entry.waiters = [waiter]
         else:
@@ -216,7 +235,8 @@ class ObjectTable:
             elif owner_of(entry.id) == process_id:
                 entry.registered = 0
                 reason = f"the process that owned it ({process_id.hex()}) died"
-                self.finish(entry, died_value(entry.id, reason))
+                if entry.state == PENDING or entry.waiters:
+                    self.replace(entry, died_value(entry.id, reason))
 
     def free_if_unused(self, entry: Entry, freed: Freed) -> None:
         """Free an object that neither this process nor a borrower holds."""
@@ -234,6 +254,8 @@ class ObjectTable:
         entry.contains = None
         if entry.state == STORED:
             freed.stored.append(entry.id)
+        if isinstance(entry.lineage, Recipe):
+            freed.recipes.append(entry.lineage)
         if entry.actor:
             freed.actors.append(entry.id)
 
@@ -251,7 +273,8 @@ class ObjectTable:
             assert entry.state in (PENDING, INLINE, STORED, FAILED), entry.state
             assert entry.owned or not entry.borrows, object_id
             assert not entry.owned or not entry.registered, object_id
-            assert entry.state == PENDING or not entry.waiters, object_id
+            being_rebuilt = entry.state == STORED and (entry.task is not None or not entry.owned)
+            assert entry.state == PENDING or being_rebuilt or not entry.waiters, object_id
             for count in (entry.borrows or {}).values():
                 assert count > 0, (object_id, entry.borrows)
 

@@ -27,6 +27,7 @@ from .actor_calls import ActorCalls
 from .functions import ExportedFunctions
 from .inline_budget import InlineBudget
 from .objects import PENDING, Entry, Freed, ObjectTable, died_value, lost_value
+from .rebuilding import Rebuilding
 from .refs import ObjectRef
 from .releaser import Releaser
 from .requests import Requests
@@ -82,6 +83,7 @@ class Runtime:
         )
         self.submission = Submission(self)
         self.actor_calls = ActorCalls(self)
+        self.rebuilding = Rebuilding(self)
         self.access = Access(self)
         self._peers: dict[bytes, Connection] = {}
         self._dead_peers: set[bytes] = set()
@@ -97,6 +99,7 @@ class Runtime:
         self.handlers: dict[type, Callable[[Connection, Any], None]] = {
             m.Resolve: self._on_resolve,
             m.Resolved: self._on_resolved,
+            m.ReportLost: self._on_report_lost,
             m.Borrow: self._on_borrow,
             m.Release: self._on_release,
             m.FetchFunction: self._on_fetch_function,
@@ -168,17 +171,31 @@ class Runtime:
 
     def start_resolving(self, entry: Entry) -> None:
         """Ask the owner of a borrowed object to tell when it is finished. Under the lock."""
-        if entry.owned or entry.state != PENDING or entry.id in self._resolving:
+        if entry.owned or entry.state != PENDING or self._resolving.get(entry.id) is entry:
             return
         self._resolving[entry.id] = entry
         owner = self.peer(owner_of(entry.id))
         if owner is None or not owner.send(m.Resolve(entry.id)):
             self._fail_resolve(entry)
 
+    def report_lost(self, entry: Entry, reason: str) -> bool:
+        """Ask the owner of a borrowed object to rebuild it; False when it is gone. Under the lock.
+
+        Args:
+            entry: the object, which is stored.
+            reason: what became of its bytes.
+        """
+        if self._resolving.get(entry.id) is not entry:
+            self._resolving[entry.id] = entry
+            owner = self.peer(owner_of(entry.id))
+            if owner is None or not owner.send(m.ReportLost(entry.id, entry.rebuilds, reason)):
+                self._fail_resolve(entry)
+        return entry.state == m.STORED
+
     def _fail_resolve(self, entry: Entry) -> None:
         self._resolving.pop(entry.id, None)
         owner = owner_of(entry.id).hex()
-        self.objects.finish(entry, died_value(entry.id, f"its owner {owner} is gone"))
+        self.objects.replace(entry, died_value(entry.id, f"its owner {owner} is gone"))
 
     def register_borrowed(self, refs: Iterable[ObjectRef[Any]]) -> None:
         """Make this process known to the owners of the refs it goes on to hold.
@@ -207,6 +224,8 @@ class Runtime:
 
     def forget(self, freed: Freed) -> None:
         """Tell the node and the owners what is not held here any more. Under the lock."""
+        for recipe in freed.recipes:
+            self.rebuilding.lineage.release(recipe)
         if freed.stored:
             self.node.send(m.DeleteObjects(freed.stored))
         for actor_id in freed.actors:
@@ -239,6 +258,8 @@ class Runtime:
             with self.lock:
                 self.objects.validate()
                 self.submission.validate()
+                if self.failure is None:
+                    self.rebuilding.validate()
 
     def _on_closed(self, connection: Connection) -> None:
         if connection is self.node:
@@ -263,7 +284,8 @@ class Runtime:
         with self.lock:
             value = m.Value(m.FAILED, serialize_error(error))
             for entry in list(self.objects.entries.values()):
-                self.objects.finish(entry, value)
+                if entry.state == PENDING or entry.waiters:
+                    self.objects.replace(entry, value)
 
     def _on_hello(self, connection: Connection, message: m.Hello) -> None:
         connection.peer_id = message.process_id
@@ -288,10 +310,23 @@ class Runtime:
     def _on_resolved(self, connection: Connection, message: m.Resolved) -> None:
         with self.lock:
             entry = self._resolving.pop(message.object_id, None)
-            if entry is None:
+            if entry is None or entry.state not in (PENDING, m.STORED):
                 return
             value = message.value or lost_value(entry.id, "its owner had freed it")
-            self.objects.finish(entry, value)
+            self.objects.replace(entry, value)
+            self.submission.dispatch()
+
+    def _on_report_lost(self, connection: Connection, message: m.ReportLost) -> None:
+        with self.lock:
+            entry = self.objects.entries.get(message.object_id)
+            if entry is None or not entry.owned:
+                connection.send(m.Resolved(message.object_id, None))
+            elif self.rebuilding.lost(entry, message.rebuilds, message.reason):
+                self.objects.when_finished(
+                    entry, lambda done: self._send_resolved(connection, done)
+                )
+            else:
+                self._send_resolved(connection, entry)
             self.submission.dispatch()
 
     def _on_borrow(self, connection: Connection, message: m.Borrow) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 
 from millpond.objectstore.mapping import ArenaMapping
 
-from ..errors import ObjectLostError, ObjectStoreFullError
+from ..errors import ObjectStoreFullError
 from ..serialization.layout import SerializedValue
 from ..wire.messages import (
     IN_ARENA,
     IN_FILE,
     LOST,
     MISSING,
+    NOT_IN_STORE,
+    PRESENT,
     AbortObjects,
     CreateObjects,
     Location,
@@ -77,55 +79,64 @@ class StoreClient:
         self._unpin = unpin
         self._handles: set[_PinHandle] = set()
 
-    def write(self, objects: Sequence[tuple[bytes, SerializedValue]]) -> None:
+    def write(
+        self, objects: Sequence[tuple[bytes, SerializedValue]], *, rebuild: bool = False
+    ) -> dict[bytes, int]:
         """Store values under new ids; they can be read when this returns.
 
         Waits while the node makes room.
+
+        Args:
+            objects: ids and values.
+            rebuild: leave those alone that can be read already.
+
+        Returns:
+            The objects that were left alone, and their sizes in bytes.
 
         Raises:
             ObjectStoreFullError: no room can be made.
         """
         ids = [object_id for object_id, _ in objects]
         answer = self._requests.ask(
-            self._connection, CreateObjects(0, ids, [value.size for _, value in objects])
+            self._connection,
+            CreateObjects(0, ids, [value.size for _, value in objects], rebuild),
         )
-        refused = [
-            location for location in answer.locations if location.kind not in (IN_ARENA, IN_FILE)
-        ]
-        if refused:
-            granted = [i for i, at in zip(ids, answer.locations, strict=True) if at not in refused]
+        located = list(zip(objects, answer.locations, strict=True))
+        granted = [oid for (oid, _), at in located if at.kind in (IN_ARENA, IN_FILE)]
+        present = {oid: at.size for (oid, _), at in located if at.kind == PRESENT}
+        if len(granted) + len(present) < len(ids):
             self._connection.send(AbortObjects(granted))
+            refused = [at for _, at in located if at.kind not in (IN_ARENA, IN_FILE, PRESENT)]
             raise ObjectStoreFullError(refused[0].reason)
         try:
-            for (_, value), location in zip(objects, answer.locations, strict=True):
+            for (_, value), location in located:
                 if location.kind == IN_ARENA:
                     self._mapping.write(location.offset, value.parts())
-                else:
+                elif location.kind == IN_FILE:
                     self._mapping.write_file(location.path, value.parts())
         except BaseException:
-            self._connection.send(AbortObjects(ids))
+            self._connection.send(AbortObjects(granted))
             raise
-        self._connection.send(SealObjects(ids))
+        self._connection.send(SealObjects(granted))
+        return present
 
-    def pin(self, object_ids: list[bytes]) -> list[Pin]:
-        """Pin stored objects, in order; waits while the node restores what was spilled.
+    def pin(self, object_ids: list[bytes]) -> tuple[list[Pin], dict[bytes, str]]:
+        """Pin stored objects; waits while the node restores what was spilled.
 
-        Raises:
-            ObjectLostError: an object is not in the store, or its spill file is gone.
+        Returns:
+            The pins, in order, and what became of those whose bytes are gone.
         """
         answer = self._requests.ask(self._connection, PinObjects(0, object_ids))
         pins = []
-        lost: tuple[bytes, Location] | None = None
+        lost: dict[bytes, str] = {}
         for object_id, location in zip(object_ids, answer.locations, strict=True):
-            if location.kind in (MISSING, LOST):
-                lost = lost or (object_id, location)
+            if location.kind == LOST:
+                lost[object_id] = location.reason
+            elif location.kind == MISSING:
+                lost[object_id] = NOT_IN_STORE
             else:
                 pins.append(self.adopt(object_id, location))
-        if lost is not None:
-            object_id, location = lost
-            what = "is not in the store" if location.kind == MISSING else "could not be restored"
-            raise ObjectLostError(f"object {object_id.hex()} {what} {location.reason}".rstrip())
-        return pins
+        return pins, lost
 
     def adopt(self, object_id: bytes, location: Location) -> Pin:
         """Return the pin of an object that the node has pinned for this process."""

@@ -17,7 +17,7 @@ from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.ids import following
 from .lease_pool import LeasedWorker, LeasePool
-from .objects import PENDING, Entry, Freed, lost_value
+from .objects import PENDING, Entry, Freed
 from .tasks import AT_NODE, AT_WORKER, DONE, READY, WAITING, FunctionTimes, PendingTask
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Submission:
     def cancel(self, entry: Entry, *, force: bool) -> bool:
         """Cancel the task that makes an object; False when it is finished already."""
         task = entry.task
-        if task is None or task.state == DONE:
+        if task is None or task.state == DONE or entry.state != PENDING:
             return False
         task.cancelled = True
         if task.state in (WAITING, READY):
@@ -131,7 +131,7 @@ class Submission:
 
     def _route(self, task: PendingTask) -> None:
         pool = self._pools.get(task.shape)
-        if task.has_stored_arguments():
+        if task.rerun_of is not None or task.has_stored_arguments():
             task.state = AT_NODE
             message = task.message(self._runtime.objects, self._runtime.process_id)
             self._runtime.node.send(m.SubmitTask(message, task.shape, task.order))
@@ -199,18 +199,25 @@ class Submission:
         if len(values) != len(task.returns) and values:  # one failure for all returns
             values = values[:1] * len(task.returns)
         for entry, value in zip(task.returns, values or [m.Value(m.INLINE)], strict=True):
-            if value.contained:
-                entry.contains = [self._take_over(object_id) for object_id in value.contained]
-            objects.finish(entry, value)
+            if task.rerun_of is not None:
+                self._runtime.rebuilding.settle(task, entry, value)
+            else:
+                if value.contained:
+                    entry.contains = [self.take_over(object_id) for object_id in value.contained]
+                if value.kind == m.STORED:
+                    self._runtime.rebuilding.lineage.remember(task, entry)
+                objects.finish(entry, value)
             entry.task = None
             objects.free_if_unused(entry, freed)
         task.arguments = []
         task.held = []
         task.payload_ref = None
         task.returns = []
+        if task.rerun_of is not None:
+            self._runtime.rebuilding.finished(task)
         self._runtime.forget(freed)
 
-    def _take_over(self, object_id: bytes) -> ObjectRef[Any]:
+    def take_over(self, object_id: bytes) -> ObjectRef[Any]:
         """Hold a ref inside a result; its owner counts us already, the worker saw to that."""
         ref = self._runtime.objects.ref(object_id)
         if not ref._entry.owned:
@@ -250,6 +257,31 @@ class Submission:
         task.attempt += 1
         task.lease = None
         self._route(task)
+
+    # --- lost objects ---
+
+    def resubmit(self, task: PendingTask) -> None:
+        """Run a finished task again."""
+        self._tasks[task.task_id] = task
+        if self.await_arguments(task, self._route):
+            self._route(task)
+
+    def _recover(self, task: PendingTask, lost: list[m.Argument], reason: str) -> None:
+        """Submit a task again, which is not charged, once its lost arguments are rebuilt."""
+        task.attempt += 1
+        task.state = WAITING
+        for argument in lost:
+            entry = self._runtime.objects.entries[argument.object_id]
+            if self._runtime.rebuilding.lost(entry, argument.value.rebuilds, reason):
+                task.missing += 1
+                self._runtime.objects.when_finished(
+                    entry, lambda done: self._argument_finished(task, done, self._route)
+                )
+            elif entry.state == m.FAILED:
+                self.fail(task, entry.data)
+                return
+        if task.missing == 0:
+            self._route(task)
 
     # --- messages (each takes the lock) ---
 
@@ -326,8 +358,8 @@ class Submission:
             if task is not None and task.attempt == message.attempt:
                 if message.cancelled:
                     self._fail_cancelled(task)
-                elif message.lost_object:
-                    self.fail(task, lost_value(message.lost_object, message.reason).data)
+                elif message.lost:
+                    self._recover(task, message.lost, message.reason)
                 else:
                     self.lost_attempt(task, message.reason, charged=message.charged)
             self.dispatch()

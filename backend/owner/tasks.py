@@ -8,6 +8,7 @@ from ..wire.ids import object_order
 from ..wire.messages import FUNCTION, STORED, Argument, Task
 
 if TYPE_CHECKING:
+    from .lineage import Recipe
     from .objects import Entry, ObjectTable
     from .refs import ObjectRef
 
@@ -37,6 +38,8 @@ class PendingTask:
         "kind",
         "lease",
         "load",
+        "lost",
+        "max_retries",
         "method",
         "missing",
         "name",
@@ -44,12 +47,14 @@ class PendingTask:
         "order",
         "payload",
         "payload_ref",
+        "rerun_of",
         "retries_left",
         "retry_exceptions",
         "returns",
         "shape",
         "state",
         "task_id",
+        "wanted",
     )
 
     def __init__(
@@ -71,6 +76,7 @@ class PendingTask:
         self.group = (function_id, name)
         self.shape = shape
         self.kind = kind
+        self.max_retries = retries_left
         self.retries_left = retries_left
         self.retry_exceptions = retry_exceptions
         self.attempt = 0
@@ -93,6 +99,10 @@ class PendingTask:
         self.lease: Any = None
         #: seconds it is expected to take, while at a leased worker
         self.load = 0.0
+        #: of a rerun: what it rebuilds, the lost results, and the positions of all to be offered
+        self.rerun_of: Recipe | None = None
+        self.lost: frozenset[bytes] = frozenset()
+        self.wanted: list[int] = []
 
     def has_stored_arguments(self) -> bool:
         """Whether the node has to pin something before the task can run."""
@@ -121,6 +131,7 @@ class PendingTask:
             self.payload_ref is not None,
             self.retry_exceptions,
             table.inline.limit,
+            self.wanted,
         )
 
 

@@ -18,7 +18,7 @@ __all__ = [
     "Value",
 ]
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 # Kinds of a Value: where the bytes of a finished object are.
 INLINE = 0  #: data holds the serialized value
@@ -36,6 +36,10 @@ IN_FILE = 1
 MISSING = 2
 LOST = 3
 REFUSED = 4
+PRESENT = 5  #: the object of a rerun can be read as it is
+
+#: what became of a MISSING object
+NOT_IN_STORE = "it is not in the store any more"
 
 
 class Value(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -46,6 +50,8 @@ class Value(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     size: int = 0
     #: ids of the refs that the value holds
     contained: list[bytes] = []
+    #: times that the object was rebuilt; in the answer of a rerun: 1 if it wrote the object
+    rebuilds: int = 0
 
 
 class Location(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -90,6 +96,8 @@ class Task(msgspec.Struct, array_like=True, omit_defaults=True):
     retry_exceptions: bytes = b""
     #: bytes; smaller results are answered inline
     inline_limit: int = 65536
+    #: of a rerun: positions of the results to rebuild, where they are lost
+    wanted: list[int] = []
 
 
 class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -187,6 +195,15 @@ class Done(msgspec.Struct, array_like=True, tag=21):
     request: int
 
 
+class ReportLost(msgspec.Struct, array_like=True, tag=24):
+    """Borrower to owner: the bytes are gone; answered by Resolved when they are rebuilt."""
+
+    object_id: bytes
+    #: the `Value.rebuilds` that the borrower knew
+    rebuilds: int
+    reason: str
+
+
 # --- between a process and its node: objects -------------------------------------------------
 
 
@@ -194,6 +211,8 @@ class CreateObjects(msgspec.Struct, array_like=True, tag=30):
     request: int
     object_ids: list[bytes]
     sizes: list[int]
+    #: objects that can be read are to be left as they are
+    rebuild: bool = False
 
 
 class Locations(msgspec.Struct, array_like=True, tag=31):
@@ -278,8 +297,8 @@ class TaskLost(msgspec.Struct, array_like=True, tag=46):
     #: False: the attempt never began, so it is not charged
     charged: bool = True
     cancelled: bool = False
-    #: a stored argument that is gone, which no further attempt can help
-    lost_object: bytes = b""
+    #: stored arguments whose bytes are gone: they must be rebuilt first
+    lost: list[Argument] = []
 
 
 class WorkerDied(msgspec.Struct, array_like=True, tag=47):
@@ -407,6 +426,7 @@ Message = (
     | Borrow
     | Release
     | Done
+    | ReportLost
     | CreateObjects
     | Locations
     | SealObjects

@@ -58,6 +58,8 @@ class Executor:
         self._idle: Wait | None = None
         self._exiting = False
         self._main_thread = threading.get_ident()
+        #: the task that is being run, its arguments and results included
+        self._task: m.Task | None = None
         #: the task that user code runs for, and those to be interrupted
         self._current: m.Task | None = None
         self._cancelled: set[bytes] = set()
@@ -107,7 +109,9 @@ class Executor:
         if task.task_id in self._cancelled:
             values, seconds, retry, error = [self._cancelled_value(task)], 0.0, False, None
         else:
+            self._task = task
             values, seconds, retry, error = self._execute(task)
+            self._task = None
         self._cancelled.discard(task.task_id)
         result = m.TaskResult(task.task_id, task.attempt, values, seconds, retry)
         if queued.connection is self._runtime.node:
@@ -231,10 +235,10 @@ class Executor:
 
     def before_wait(self) -> bool:
         """The task is about to wait for other tasks: lend the slot, give back what is queued."""
-        if threading.get_ident() != self._main_thread or self._current is None:
+        if threading.get_ident() != self._main_thread or self._task is None:
             return False
         self._flush_answers()
-        if self._current.kind == m.FUNCTION:
+        if self._task.kind == m.FUNCTION:
             self._blocked = True
             self._give_back(len(self._queue), blocked=True)
         self._runtime.node.send(m.Blocked())

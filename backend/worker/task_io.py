@@ -31,7 +31,7 @@ class TaskIO:
         """Return args and kwargs of a task; refs inside them are added to ``brought``.
 
         Raises:
-            ObjectLostError: a stored argument is gone.
+            ObjectLostError: a stored argument is gone and cannot be rebuilt.
         """
         if not task.arguments and not task.payload:
             return (), {}
@@ -54,7 +54,11 @@ class TaskIO:
             for argument in task.arguments
             if argument.value.kind == m.STORED and argument.location is None
         ]
-        pins = iter(store.pin(unpinned) if unpinned else ())
+        pinned, lost = store.pin(unpinned) if unpinned else ([], {})
+        if lost:
+            del pinned
+            return self._rebuilt_buffers(task)
+        pins = iter(pinned)
         buffers: list[Any] = []
         for argument in task.arguments:
             if argument.value.kind != m.STORED:
@@ -65,6 +69,15 @@ class TaskIO:
                 buffers.append(next(pins).buffer())
         return buffers
 
+    def _rebuilt_buffers(self, task: m.Task) -> list[Any]:
+        """Return the bytes of each argument once the owners have rebuilt what is lost."""
+        runtime = self._runtime
+        refs = [runtime.ref(argument.object_id) for argument in task.arguments]
+        with runtime.lock:
+            for ref, argument in zip(refs, task.arguments, strict=True):
+                runtime.objects.finish(ref._entry, argument.value)
+        return runtime.access.buffers([ref._entry for ref in refs], None)
+
     def results(self, task: m.Task, result: Any) -> list[m.Value]:
         """Serialize what a task returned; large values are in the store when this returns.
 
@@ -73,10 +86,13 @@ class TaskIO:
             ValueError: the task does not return as many values as declared.
         """
         returned = self._split(task, result)
+        wanted = set(task.wanted or range(len(returned)))
         values: list[m.Value] = []
         stored: list[tuple[bytes, SerializedValue]] = []
         budget = _INLINE_BUDGET
         for index, item in enumerate(returned):
+            if index not in wanted:
+                continue
             what = f"the result of task {task.name}"
             serialized = serialize(item, f"{what} [{index}]" if len(returned) > 1 else what)
             contained = [ref.id for ref in serialized.contained]
@@ -90,7 +106,12 @@ class TaskIO:
                 stored.append((following(task.task_id, index), serialized))
                 values.append(m.Value(m.STORED, b"", serialized.size, contained))
         if stored:
-            self._runtime.store.write(stored)
+            present = self._runtime.store.write(stored, rebuild=bool(task.wanted))
+            if task.wanted:
+                rebuilt = [value for value in values if value.kind == m.STORED]
+                for value, (object_id, _) in zip(rebuilt, stored, strict=True):
+                    value.size = present.get(object_id, value.size)
+                    value.rebuilds = int(object_id not in present)
         return values
 
     def _split(self, task: m.Task, result: Any) -> list[Any]:
