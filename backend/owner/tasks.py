@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .objects import Entry, ObjectTable
     from .refs import ObjectRef
 
-__all__ = ["AT_NODE", "AT_WORKER", "DONE", "READY", "WAITING", "FunctionTimes", "PendingTask"]
+__all__ = ["AT_NODE", "AT_WORKER", "DONE", "READY", "WAITING", "FunctionTimes", "Group", "PendingTask"]
 
 Group = tuple[bytes, str]
 
@@ -30,13 +30,16 @@ class PendingTask:
         "actor_id",
         "arguments",
         "attempt",
+        "base_shape",
         "cancelled",
+        "demand",
         "function_id",
         "group",
         "held",
         "kind",
         "lease",
         "load",
+        "memory",
         "method",
         "missing",
         "name",
@@ -44,11 +47,13 @@ class PendingTask:
         "order",
         "payload",
         "payload_ref",
+        "retriable",
         "retries_left",
         "retry_exceptions",
         "returns",
         "shape",
         "state",
+        "stops",
         "task_id",
     )
 
@@ -62,6 +67,7 @@ class PendingTask:
         kind: int = FUNCTION,
         retries_left: int = 0,
         retry_exceptions: bytes = b"",
+        memory: int = 0,
     ) -> None:
         self.task_id = task_id
         self.order = object_order(task_id)
@@ -69,9 +75,17 @@ class PendingTask:
         self.name = name
         #: tasks of one group are expected to take about as long
         self.group = (function_id, name)
+        self.base_shape = shape
+        #: the same with memory that is expected of it
         self.shape = shape
         self.kind = kind
         self.retries_left = retries_left
+        self.retriable = retries_left != 0 or kind != FUNCTION
+        #: bytes of heap that it declared; 0: it did not
+        self.memory = memory
+        #: bytes that are reserved for it because it was stopped for its memory, so often
+        self.demand = 0
+        self.stops = 0
         self.retry_exceptions = retry_exceptions
         self.attempt = 0
         self.state = WAITING
@@ -120,6 +134,8 @@ class PendingTask:
             caller,
             self.payload_ref is not None,
             self.retry_exceptions,
+            self.memory,
+            self.retriable,
         )
 
 

@@ -13,12 +13,13 @@ __all__ = [
     "PROTOCOL",
     "Argument",
     "Message",
+    "OutOfMemory",
     "Task",
     "TaskResult",
     "Value",
 ]
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 # Kinds of a Value: where the bytes of a finished object are.
 INLINE = 0  #: data holds the serialized value
@@ -36,6 +37,21 @@ IN_FILE = 1
 MISSING = 2
 LOST = 3
 REFUSED = 4
+
+
+class OutOfMemory(msgspec.Struct, array_like=True):
+    """Why a worker was killed for its memory."""
+
+    #: the task that ran; empty when the node does not know
+    task_id: bytes
+    #: bytes of heap that its worker, or the task, used
+    used: int
+    #: what was exceeded, and by whom
+    text: str
+    #: the task used more than it declared
+    declared: bool = False
+    #: no other task used memory
+    alone: bool = False
 
 
 class Value(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -88,6 +104,10 @@ class Task(msgspec.Struct, array_like=True, omit_defaults=True):
     payload_stored: bool = False
     #: exception types (pickled tuple) whose instances are retried; empty: none; b"*": all
     retry_exceptions: bytes = b""
+    #: bytes of heap that it declared, 0: it did not
+    memory: int = 0
+    #: it may be run again when its worker is lost
+    retriable: bool = True
 
 
 class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -101,6 +121,8 @@ class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     seconds: float = 0.0
     #: the failure is of a kind that the task asked to retry
     retry: bool = False
+    #: bytes of heap that it needed; 0: too quick to be measured
+    peak_memory: int = 0
 
 
 # --- every connection ------------------------------------------------------------------------
@@ -265,6 +287,7 @@ class TaskFinished(msgspec.Struct, array_like=True, tag=45):
     output_bytes: int
     #: of an actor's constructor: what it raised
     error: str = ""
+    peak_memory: int = 0
 
 
 class TaskLost(msgspec.Struct, array_like=True, tag=46):
@@ -278,11 +301,15 @@ class TaskLost(msgspec.Struct, array_like=True, tag=46):
     cancelled: bool = False
     #: a stored argument that is gone, which no further attempt can help
     lost_object: bytes = b""
+    #: its worker was killed for its memory
+    oom: OutOfMemory | None = None
 
 
 class WorkerDied(msgspec.Struct, array_like=True, tag=47):
     worker_id: bytes
     reason: str
+    #: it was killed for its memory
+    oom: OutOfMemory | None = None
 
 
 class Blocked(msgspec.Struct, array_like=True, tag=48):
@@ -356,6 +383,10 @@ class Start(msgspec.Struct, array_like=True, tag=70):
     driver_id: bytes
     max_workers: int
     validate: bool
+    #: bytes of heap that tasks may use together, None: no limit but the machine's
+    task_memory: int | None = None
+    #: part of the machine's memory at which tasks are stopped
+    memory_threshold: float = 1.0
 
 
 class Started(msgspec.Struct, array_like=True, tag=71):
@@ -383,6 +414,8 @@ class NodeStatistics(msgspec.Struct, array_like=True, tag=75):
     store: dict[str, int]
     pids: list[int]
     workers: int
+    #: workers killed before memory ran out
+    memory_kills: int = 0
 
 
 class Preload(msgspec.Struct, array_like=True, tag=76):

@@ -7,12 +7,14 @@ import socket
 import sys
 
 from millpond.objectstore.mapping import ArenaMapping
+from millpond.scheduler.resources import UNIT
 
 from ..owner.current import set_runtime
 from ..owner.runtime import Runtime
 from ..wire import messages as m
 from .executor import Executor
 from .output import redirect_output
+from .peak_memory import TaskMemory, record_path
 
 __all__ = ["run_worker"]
 
@@ -33,7 +35,9 @@ def run_worker(worker_id: bytes, settings: m.Start, arena_fd: int) -> None:
         worker_id, settings.session_dir, mapping, "worker", validate=settings.validate
     )
     runtime.resources = settings.resources
-    executor = Executor(runtime, stdout, stderr)
+    runtime.task_memory = settings.resources["memory"] // UNIT
+    memory = TaskMemory(record_path(settings.session_dir, worker_id))
+    executor = Executor(runtime, stdout, stderr, memory)
     runtime.before_wait = executor.before_wait
     runtime.after_wait = executor.after_wait
     runtime.on_node_gone = executor.exit_now
