@@ -43,7 +43,7 @@ class LearnedMemory:
         self._expected: dict[Group, int] = {}
 
     def expect(self, group: Group) -> int:
-        """Return the bytes to reserve for a task of the group; 0 where it is not known to matter."""
+        """Return the bytes to reserve for a task of the group; 0 where that is not known."""
         return self._expected.get(group, 0)
 
     def learn(self, group: Group, peak: int) -> bool:

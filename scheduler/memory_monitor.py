@@ -5,9 +5,9 @@ touches a page has it. So the node looks often, and when a limit is passed one w
 
 1. one whose task uses more than it declared, whatever the others do;
 2. an idle one that kept memory of earlier tasks;
-3. the newest task that may be run again, then one that may not, then an actor. Among tasks, one
-   that uses more than was reserved for it goes before one that keeps to it: so a task for which
-   all memory was reserved is never stopped because of others.
+3. a task that may be run again, then one that may not, then an actor. Among tasks, those that use
+   much more than was reserved for them go first, then those that use more at all: so a task that
+   keeps to what was reserved for it is not stopped because of others. Among equals, the newest.
 
 Then nothing is decided until that worker is gone. The oldest task goes on, so there is progress.
 Not covered: how memory is measured, and what becomes of the task (the node's and the owner's).
@@ -150,10 +150,8 @@ def _to_relieve(workers: Sequence[Usage], limit: Limit) -> Kill | None:
     return Kill(victim, Cause.LIMIT, limit, alone=not any(others))
 
 
-def _preference(worker: Usage) -> tuple[bool, bool, bool, int]:
-    return (
-        worker.role is Role.TASK,
-        worker.retriable,
-        worker.used >= worker.reserved + GRAIN,
-        worker.order,
-    )
+def _preference(worker: Usage) -> tuple[bool, bool, int, int]:
+    over = worker.used - worker.reserved
+    # The largest first: while it grows on there is no time to stop the small ones beside it.
+    excess = 2 if over >= GRAIN else int(over > 0)
+    return worker.role is Role.TASK, worker.retriable, excess, worker.order

@@ -80,9 +80,7 @@ def oom_kills(groups: list[MemoryGroup]) -> int:
         for group in groups
     ]
     try:
-        return sum(
-            sum(_numbers(file, ("oom_kill",))) for file in files or [Path("/proc/vmstat")]
-        )
+        return sum(sum(_numbers(file, ("oom_kill",))) for file in files or [Path("/proc/vmstat")])
     except (OSError, ValueError):
         return 0
 

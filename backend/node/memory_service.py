@@ -15,16 +15,23 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import psutil
 
 from millpond.scheduler.learned import coarse
-from millpond.scheduler.memory_monitor import Cause, Kill, Limit, MemoryMonitor, Role, Usage
+from millpond.scheduler.memory_monitor import (
+    NOTABLE,
+    Cause,
+    Kill,
+    Limit,
+    MemoryMonitor,
+    Role,
+    Usage,
+)
 from millpond.scheduler.queue import Grant, Kind, LeaseQueue
 from millpond.scheduler.resources import UNIT
 
 from ..wire import messages as m
-from ..worker.peak_memory import Running, own_memory, record_path
+from ..worker.peak_memory import Running, own_memory, read_record, record_path
 from .cgroup import limited_groups, oom_kills
 
 if TYPE_CHECKING:
@@ -39,8 +46,6 @@ _CONSUMERS = 5
 
 #: what a worker runs when it does not say so, because that never takes long
 _UNNAMED = {Role.TASK: "short tasks", Role.ACTOR: "an actor", Role.IDLE: "nothing"}
-
-_decode = msgspec.msgpack.Decoder(Running).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ class MemoryService:
         order = {key: index for index, key in enumerate(self._queue.grants)}
         seen = []
         for worker in self._pool.workers.values():
-            with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):  # starting, or gone
+            with contextlib.suppress(OSError, ValueError):  # it is starting, or gone
                 seen.append(self._look_at(worker, order))
         self._last = {entry.usage.key: (entry.usage, entry.running) for entry in seen}
         self._book(seen)
@@ -137,8 +142,7 @@ class MemoryService:
     def _look_at(self, worker: Worker, order: dict[Hashable, int]) -> _Seen:
         if not worker.pid:
             raise ValueError("its process id is not known yet")
-        path = record_path(self._session_dir, worker.worker_id)
-        running = _decode(path.read_bytes())
+        running = read_record(record_path(self._session_dir, worker.worker_id))
         own = own_memory(worker.pid)
         if not own:
             raise ValueError("it has ended")
@@ -177,7 +181,9 @@ class MemoryService:
     def _limits(self, used_by_workers: int) -> list[Limit]:
         limits = []
         if self._budget is not None:
-            limits.append(Limit("the memory= that millpond.init got", used_by_workers, self._budget))
+            limits.append(
+                Limit("the memory= that millpond.init got", used_by_workers, self._budget)
+            )
         for group in self._groups:
             with contextlib.suppress(OSError, ValueError):
                 limit = int(group.limit * self._threshold)
@@ -206,7 +212,8 @@ def _text(kill: Kill, victim: _Seen, used: int, seen: list[_Seen]) -> str:
     process = f"its process {victim.worker.pid} used {_mib(used)} of heap"
     if kill.cause is Cause.DECLARED:
         return f"{process}, more than the {_mib(kill.limit.limit)} that it declared as memory="
-    largest = sorted(seen, key=lambda entry: -entry.usage.used)[:_CONSUMERS]
+    notable = (entry for entry in seen if entry.usage.used >= NOTABLE)
+    largest = sorted(notable, key=lambda entry: -entry.usage.used)[:_CONSUMERS]
     consumers = "; ".join(
         f"process {entry.worker.pid}, {entry.name}: {_mib(entry.usage.used)}" for entry in largest
     )

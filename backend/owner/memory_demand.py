@@ -7,7 +7,7 @@ beside fewer others, at last alone. Pure.
 
 from __future__ import annotations
 
-from millpond.scheduler.learned import LearnedMemory, coarse
+from millpond.scheduler.learned import GRAIN, LearnedMemory, coarse
 from millpond.scheduler.resources import UNIT, expecting
 
 from ..errors import OutOfMemoryError
@@ -18,8 +18,6 @@ __all__ = ["MAX_STOPS", "MemoryDemand"]
 
 #: times that a task may be stopped for the memory of all before it is given up
 MAX_STOPS = 15
-#: a task that had everything reserved and used this part of it cannot succeed
-_ALL = 0.9
 
 _ADVICE = (
     "let it work on smaller pieces, run fewer tasks beside it (declare memory=), or give "
@@ -63,14 +61,14 @@ class MemoryDemand:
             return _error(task, oom, "Give it a larger memory=, or let it work on smaller pieces")
         if not task.retriable:
             return _error(task, oom, f"It may not be run again (max_retries=0): {_ADVICE}")
-        reserved = task.memory or self._reserved(task, total)
-        had_all = reserved >= total and oom.used > _ALL * total
-        if oom.alone or had_all:
+        if oom.alone:
             return _error(task, oom, f"It cannot succeed, even alone: {_ADVICE}")
         if task.stops > MAX_STOPS:
             return _error(task, oom, f"It is given up: {_ADVICE}")
+        reserved = self._reserved(task, total)
         grown = 2 * reserved if oom.used > reserved else reserved
-        task.demand = min(max(grown, coarse(oom.used)), total)
+        # Something, in any case: then it waits while another one has all that there is.
+        task.demand = min(max(grown, coarse(oom.used), GRAIN), total)
         return None
 
 

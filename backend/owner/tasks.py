@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from .objects import Entry, ObjectTable
     from .refs import ObjectRef
 
-__all__ = ["AT_NODE", "AT_WORKER", "DONE", "READY", "WAITING", "FunctionTimes", "Group", "PendingTask"]
+__all__ = [
+    "AT_NODE",
+    "AT_WORKER",
+    "DONE",
+    "READY",
+    "WAITING",
+    "FunctionTimes",
+    "Group",
+    "PendingTask",
+]
 
 Group = tuple[bytes, str]
 

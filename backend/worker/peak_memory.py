@@ -25,7 +25,7 @@ import msgspec
 
 from ..wire.messages import ACTOR_CREATE, FUNCTION, Task
 
-__all__ = ["Running", "TaskMemory", "own_memory", "record_path"]
+__all__ = ["Running", "TaskMemory", "own_memory", "read_record", "record_path"]
 
 #: seconds that a task takes at least for its memory to be measured
 LONG = 0.02
@@ -33,6 +33,8 @@ LONG = 0.02
 _WORTH_TRIMMING = 64 << 20
 #: functions known to be short are forgotten all at once when they are so many
 _MANY = 10_000
+#: bytes of the length that precedes a record
+_LENGTH = 4
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -49,6 +51,9 @@ class Running(msgspec.Struct, array_like=True):
     retriable: bool = True
     #: bytes of own memory when the task began
     before: int = 0
+
+
+_decode = msgspec.msgpack.Decoder(Running).decode
 
 
 def own_memory(pid: int | str = "self") -> int:
@@ -68,6 +73,19 @@ def own_memory(pid: int | str = "self") -> int:
 def record_path(session_dir: str, worker_id: bytes) -> Path:
     """Return the file in which a worker says what it runs."""
     return Path(session_dir) / f"{worker_id.hex()}.running"
+
+
+def read_record(path: Path) -> Running:
+    """Return what a worker said last.
+
+    Raises:
+        OSError: it has not said anything.
+        ValueError: it is just saying something else.
+    """
+    data = path.read_bytes()
+    length = int.from_bytes(data[:_LENGTH], "little")
+    running: Running = _decode(data[_LENGTH : _LENGTH + length])
+    return running
 
 
 class TaskMemory:
@@ -152,7 +170,9 @@ class TaskMemory:
     def _tell(self, running: Running) -> None:
         # A full disk must not fail the task.
         with contextlib.suppress(OSError):
-            os.pwrite(self._fd, msgspec.msgpack.encode(running), 0)
+            record = msgspec.msgpack.encode(running)
+            # What a longer record has left behind is cut off by the length.
+            os.pwrite(self._fd, len(record).to_bytes(_LENGTH, "little") + record, 0)
 
 
 def _return_free_memory() -> None:

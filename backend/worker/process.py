@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import sys
+from pathlib import Path
 
 from millpond.objectstore.mapping import ArenaMapping
 from millpond.scheduler.resources import UNIT
@@ -27,6 +29,7 @@ def run_worker(worker_id: bytes, settings: m.Start, arena_fd: int) -> None:
         settings: of the session.
         arena_fd: the arena's descriptor, inherited.
     """
+    _go_first()
     stdout, stderr = redirect_output()
     logging.basicConfig(stream=stderr, level=logging.WARNING, force=True)
     sys.setswitchinterval(0.001)  # the I/O thread must answer while a task computes
@@ -51,3 +54,9 @@ def run_worker(worker_id: bytes, settings: m.Start, arena_fd: int) -> None:
     connection.send(runtime.hello())
     executor.run()
     runtime.close()
+
+
+def _go_first() -> None:
+    """Have the kernel, where it runs out of memory, kill a worker before the driver or the node."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
