@@ -200,7 +200,7 @@ def test_what_idle_workers_kept_is_taken_from_them(
 
     pid = millpond.get(fill.remote())
     eventually(lambda: psutil.pid_exists(pid), "the worker idles")
-    sizes = millpond.get([use.options(max_retries=0).remote(200) for _ in range(3)])
+    sizes = millpond.get([use.remote(200) for _ in range(3)])
     assert [size for size, _, _ in sizes] == [200] * 3
 
 

@@ -21,10 +21,12 @@ from enum import Enum
 
 from .learned import GRAIN
 
-__all__ = ["NOTABLE", "SLACK", "Cause", "Kill", "Limit", "MemoryMonitor", "Role", "Usage"]
+__all__ = ["KEPT", "NOTABLE", "SLACK", "Cause", "Kill", "Limit", "MemoryMonitor", "Role", "Usage"]
 
 #: bytes of a worker's own memory below which ending it would not help
 NOTABLE = 16 << 20
+#: the same for an idle worker, which another can replace at once
+KEPT = 4 << 20
 #: bytes that a task may use beyond what it declared: the interpreter allocates in pools
 SLACK = 16 << 20
 #: seconds between two samples: when there is plenty, and when there is nearly nothing left
@@ -89,7 +91,8 @@ class Kill:
         victim: the worker.
         cause: why.
         limit: what was exceeded.
-        alone: no other task used memory, so it would be no use to run the task again.
+        alone: nothing else used memory, neither other tasks nor what earlier ones left in its
+            worker: it would be no use to run the task again.
     """
 
     victim: Usage
@@ -139,15 +142,16 @@ def _over_declared(workers: Iterable[Usage]) -> Kill | None:
 
 
 def _to_relieve(workers: Sequence[Usage], limit: Limit) -> Kill | None:
-    notable = [worker for worker in workers if worker.used >= NOTABLE]
-    idle = [worker for worker in notable if worker.role is Role.IDLE]
+    idle = [worker for worker in workers if worker.role is Role.IDLE and worker.used >= KEPT]
     if idle:
         return Kill(max(idle, key=lambda worker: worker.used), Cause.KEPT, limit, alone=False)
+    notable = [w for w in workers if w.role is not Role.IDLE and w.used >= NOTABLE]
     if not notable:
         return None
     victim = max(notable, key=_preference)
-    others = (w for w in notable if w.role is Role.TASK and w.key != victim.key)
-    return Kill(victim, Cause.LIMIT, limit, alone=not any(others))
+    others = sum(w.used for w in workers if w.role is Role.TASK and w.key != victim.key)
+    kept = victim.used - victim.added if victim.role is Role.TASK else 0
+    return Kill(victim, Cause.LIMIT, limit, alone=others + kept < NOTABLE)
 
 
 def _preference(worker: Usage) -> tuple[bool, bool, int, int]:

@@ -197,12 +197,13 @@ class MemoryService:
         victim = next(entry for entry in seen if entry.usage is kill.victim)
         declared = kill.cause is Cause.DECLARED
         used = victim.usage.added if declared else victim.usage.used
+        of_task = victim.usage.added or used  # not what earlier ones left in the worker
         text = "it kept memory that running tasks need"
         if kill.cause is not Cause.KEPT:
             self.kills += 1
             text = _text(kill, victim, used, seen)
             victim.worker.oom = m.OutOfMemory(
-                victim.running.task_id, used, text, declared=declared, alone=kill.alone
+                victim.running.task_id, of_task, text, declared=declared, alone=kill.alone
             )
             _log.warning("stopping %s: %s", victim.name, text)
         self._pool.kill(victim.worker, text)

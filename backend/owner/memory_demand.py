@@ -61,11 +61,11 @@ class MemoryDemand:
             return _error(task, oom, "Give it a larger memory=, or let it work on smaller pieces")
         if not task.retriable:
             return _error(task, oom, f"It may not be run again (max_retries=0): {_ADVICE}")
-        if oom.alone:
-            return _error(task, oom, f"It cannot succeed, even alone: {_ADVICE}")
+        reserved = self._reserved(task, total)
+        if oom.alone or (reserved >= total and oom.used > total // 2):
+            return _error(task, oom, f"It cannot succeed, even with all of it: {_ADVICE}")
         if task.stops > MAX_STOPS:
             return _error(task, oom, f"It is given up: {_ADVICE}")
-        reserved = self._reserved(task, total)
         grown = 2 * reserved if oom.used > reserved else reserved
         # Something, in any case: then it waits while another one has all that there is.
         task.demand = min(max(grown, coarse(oom.used), GRAIN), total)

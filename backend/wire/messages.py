@@ -44,13 +44,13 @@ class OutOfMemory(msgspec.Struct, array_like=True):
 
     #: the task that ran; empty when the node does not know
     task_id: bytes
-    #: bytes of heap that its worker, or the task, used
+    #: bytes of heap that the task used, or its worker where that is not known
     used: int
     #: what was exceeded, and by whom
     text: str
     #: the task used more than it declared
     declared: bool = False
-    #: no other task used memory
+    #: nothing else used memory
     alone: bool = False
 
 
