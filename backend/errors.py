@@ -82,7 +82,7 @@ class OutOfDiskError(MillpondError, OSError):
     """The spill directory has no room left."""
 
 
-class OutOfMemoryError(MillpondError, MemoryError):
+class OutOfMemoryError(MemoryError, MillpondError):  # this order: MemoryError makes instances
     """A task needs more heap memory than it declared, or than there is; the text says which."""
 
 

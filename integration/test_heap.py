@@ -7,6 +7,7 @@ the monitor is known.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import subprocess
@@ -115,7 +116,7 @@ def test_what_was_seen_to_need_much_does_not_run_side_by_side(
         (begun, ended)
         for _, begun, ended in millpond.get([use.remote(128, argument) for _ in range(3)])
     )
-    assert all(ended <= begun for (_, ended), (begun, _) in zip(times, times[1:], strict=False))
+    assert all(ended <= begun for (_, ended), (begun, _) in itertools.pairwise(times))
     assert millpond.statistics().memory_kills == 0
 
 
@@ -125,7 +126,7 @@ def test_declared_memory_bounds_how_many_run(start: Callable[..., millpond.Conte
     times = sorted(
         (begun, ended) for _, begun, ended in millpond.get([declared.remote(1) for _ in range(3)])
     )
-    assert all(ended <= begun for (_, ended), (begun, _) in zip(times, times[1:], strict=False))
+    assert all(ended <= begun for (_, ended), (begun, _) in itertools.pairwise(times))
 
 
 def test_a_task_that_needs_more_than_there_is_is_named_and_hurts_no_other(
