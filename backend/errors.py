@@ -18,6 +18,7 @@ __all__ = [
     "ObjectLostError",
     "ObjectStoreFullError",
     "OutOfDiskError",
+    "OutOfMemoryError",
     "OwnerDiedError",
     "ProtocolError",
     "RemoteTraceback",
@@ -79,6 +80,10 @@ class ObjectStoreFullError(MillpondError):
 
 class OutOfDiskError(MillpondError, OSError):
     """The spill directory has no room left."""
+
+
+class OutOfMemoryError(MemoryError, MillpondError):  # this order: MemoryError makes instances
+    """A task needs more heap memory than it declared, or than there is; the text says which."""
 
 
 class GetTimeoutError(MillpondError, TimeoutError):

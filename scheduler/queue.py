@@ -12,17 +12,21 @@ Nobody starves. What is free goes to whoever can use it, but only `PATIENCE` tim
 who needs more than is free; from then on that is kept until there is enough. And nobody with
 stored arguments overtakes a request that waits for memory.
 
+Memory that nobody declared, but that earlier runs of a function needed (`EXPECTED_MEMORY`), is
+reserved as far as the actors leave it, so that nobody waits for what will never be free; and what
+running tasks are seen to use is taken, whatever was reserved for them.
+
 Not covered: workers, pins, and messages (the node's).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Hashable, Iterator, Mapping
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 
 from .admission import Admission
 from .requests import Grant, Kind, Request
-from .resources import ResourcePool, unpack_shape
+from .resources import EXPECTED_MEMORY, ResourcePool, unpack_shape
 from .waiting import Overtaken, OwnerQueue
 
 __all__ = ["Grant", "Kind", "LeaseQueue", "Request"]
@@ -97,6 +101,27 @@ class LeaseQueue:
             self._take(grant)
             if grant.request is not None and grant.request.arguments:
                 self.admission.admit(key, grant.request.arguments, 0)
+
+    def reshape(self, shape_of: Callable[[Request], bytes]) -> None:
+        """Give waiting requests other shapes, because more is known of what they need."""
+        for owner in self._owners.values():
+            owner.reshape(shape_of)
+
+    def see_memory(self, key: Hashable, used: int) -> None:
+        """The holder of a slot uses so much memory, in counted units; not said of actors.
+
+        What it uses beyond what was reserved for it is not free for others.
+        """
+        grant = self.grants.get(key)
+        if grant is None or grant.kind is Kind.ACTOR:
+            return
+        if not grant.lent:
+            self.pool.give(grant.held)
+        memory = max(used, grant.reserved)
+        rest = {name: held for name, held in grant.held.items() if name != "memory"}
+        grant.held = {**rest, "memory": memory} if memory else rest
+        if not grant.lent:
+            self.pool.take(grant.held)
 
     def drop_owner(self, owner: bytes) -> list[Grant]:
         """An owner died: forget what it waits for; return what it holds, to be ended."""
@@ -215,30 +240,32 @@ class LeaseQueue:
     def _grant_lease(self, owner_id: bytes, shape: bytes) -> Grant:
         self._owners[owner_id].remove_lease(shape)
         grant = Grant(next(self._lease_ids), owner_id, shape, Kind.LEASE)
-        self.grants[grant.key] = grant
-        self._take(grant)
+        self._hold(grant)
         return grant
 
     def _grant(self, request: Request) -> Grant:
         self._owners[request.owner].remove_head(request)
         grant = Grant(request.key, request.owner, request.shape, request.kind, request)
-        self.grants[grant.key] = grant
-        self._take(grant)
+        self._hold(grant)
         if request.arguments:
             self.admission.admit(request.key, request.arguments, request.output)
         return grant
 
+    def _hold(self, grant: Grant) -> None:
+        grant.held = self._shape(grant.shape)
+        grant.reserved = grant.held.get("memory", 0)
+        self.grants[grant.key] = grant
+        self._take(grant)
+
     def _take(self, grant: Grant) -> None:
-        shape = self._shape(grant.shape)
-        self.pool.take(shape)
+        self.pool.take(grant.held)
         if grant.kind is Kind.ACTOR:
-            self._lasting.take(shape)
+            self._lasting.take(grant.held)
 
     def _give(self, grant: Grant) -> None:
-        shape = self._shape(grant.shape)
-        self.pool.give(shape)
+        self.pool.give(grant.held)
         if grant.kind is Kind.ACTOR:
-            self._lasting.give(shape)
+            self._lasting.give(grant.held)
         self.admission.end(grant.key)
 
     # --- recalls ---------------------------------------------------------------------------------
@@ -261,7 +288,7 @@ class LeaseQueue:
     ) -> Grant | None:
         """Return a lease whose end would help an owner without being unfair to its holder."""
         for grant in self._recallable():
-            names = self._shape(grant.shape)
+            names = grant.held
             if not for_requests.isdisjoint(names):
                 return grant
             if for_leases.isdisjoint(names):
@@ -286,14 +313,14 @@ class LeaseQueue:
         coming = ResourcePool(self.pool.available)
         for grant in self.grants.values():
             if grant.recalled and not grant.lent:
-                coming.give(self._shape(grant.shape))
+                coming.give(grant.held)
         recalled = []
         for grant in self._recallable():
             short = coming.short_of(self._shape(turn[1]))
             is_own = (grant.owner, grant.shape) == turn  # would only be exchanged for its like
-            if not is_own and not short.isdisjoint(self._shape(grant.shape)):
+            if not is_own and not short.isdisjoint(grant.held):
                 grant.recalled = True
-                coming.give(self._shape(grant.shape))
+                coming.give(grant.held)
                 recalled.append(grant)
         return recalled
 
@@ -315,7 +342,13 @@ class LeaseQueue:
         shape = self._shapes.get(packed)
         if shape is None:
             shape = self._shapes[packed] = unpack_shape(packed)
-        return shape
+        return self._with_memory(shape) if EXPECTED_MEMORY in shape else shape
+
+    def _with_memory(self, shape: dict[str, int]) -> dict[str, int]:
+        """Return a shape with what is expected as memory, as far as the actors leave it."""
+        needed = {name: n for name, n in shape.items() if name != EXPECTED_MEMORY}
+        memory = min(shape[EXPECTED_MEMORY], self._lasting.available.get("memory", 0))
+        return {**needed, "memory": memory} if memory > 0 else needed
 
     def validate(self) -> None:
         """Raise AssertionError where the books do not agree."""
@@ -326,7 +359,7 @@ class LeaseQueue:
         used: dict[str, int] = {}
         for grant in self.grants.values():
             if not grant.lent:
-                for name, needed in self._shape(grant.shape).items():
+                for name, needed in grant.held.items():
                     used[name] = used.get(name, 0) + needed
         for name, total in self.pool.total.items():
             assert total - used.get(name, 0) == self.pool.available[name], (name, used)

@@ -52,3 +52,7 @@ class Grant:
     lent: bool = False
     #: its owner was asked to return it
     recalled: bool = False
+    #: resources that it holds: those of the shape, and memory that it was seen to use
+    held: Mapping[str, int] = field(default_factory=dict)
+    #: memory among them that it was granted with
+    reserved: int = 0

@@ -6,15 +6,27 @@ travels as bytes, which are equal when the shapes are.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 
 import msgspec
 
-__all__ = ["UNIT", "ResourcePool", "amount", "pack_shape", "quantity", "unpack_shape"]
+__all__ = [
+    "EXPECTED_MEMORY",
+    "UNIT",
+    "ResourcePool",
+    "amount",
+    "expecting",
+    "pack_shape",
+    "quantity",
+    "unpack_shape",
+]
 
 #: how many counted units make one CPU, one byte of memory, ...
 UNIT = 10_000
+#: names, in a shape, the memory that nobody declared but that earlier runs needed
+EXPECTED_MEMORY = "expected memory"
 #: amounts are 64-bit integers on the wire
 _LARGEST = 2**63 // UNIT // 2
 
@@ -58,6 +70,18 @@ def pack_shape(shape: Mapping[str, int]) -> bytes:
 def unpack_shape(packed: bytes) -> Shape:
     """Return the shape that `pack_shape` packed."""
     return dict(msgspec.msgpack.decode(packed, type=list[tuple[str, int]]))
+
+
+@functools.cache
+def expecting(packed: bytes, memory: int) -> bytes:
+    """Return a packed shape that reserves at least so much memory, in counted units.
+
+    A shape for which memory was declared stays as it is.
+    """
+    shape = unpack_shape(packed)
+    if "memory" in shape or shape.get(EXPECTED_MEMORY, 0) >= memory:
+        return packed
+    return pack_shape({**shape, EXPECTED_MEMORY: memory})
 
 
 class ResourcePool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import replace
 
 from .requests import Request
 
@@ -63,6 +64,17 @@ class OwnerQueue:
         """Take out the first request of its shape."""
         _, _, first = heapq.heappop(self._requests[request.shape])
         assert first is request, (first, request)
+
+    def reshape(self, shape_of: Callable[[Request], bytes]) -> None:
+        """Give waiting requests other shapes; their order stays."""
+        waiting = [entry for heap in self._requests.values() for entry in heap]
+        self._requests.clear()
+        for order, serial, request in waiting:
+            shape = shape_of(request)
+            moved = request if shape == request.shape else replace(request, shape=shape)
+            self._requests.setdefault(shape, []).append((order, serial, moved))
+        for heap in self._requests.values():
+            heapq.heapify(heap)
 
     def remove_lease(self, shape: bytes) -> None:
         """One lease of a shape that was wanted is held from now on."""

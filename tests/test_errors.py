@@ -55,6 +55,7 @@ def test_every_error_can_be_made_as_other_libraries_do(error: type[Exception]) -
         (errors.GetTimeoutError, TimeoutError),
         (errors.NotInitializedError, RuntimeError),
         (errors.OutOfDiskError, OSError),
+        (errors.OutOfMemoryError, MemoryError),
         (errors.OwnerDiedError, errors.ObjectLostError),
         (errors.ResourceError, ValueError),
         (errors.SerializationError, TypeError),

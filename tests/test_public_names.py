@@ -17,6 +17,7 @@ PUBLIC = [
     "MillpondError",
     "ObjectLostError",
     "ObjectRef",
+    "OutOfMemoryError",
     "RemoteFunction",
     "Statistics",
     "TaskCancelledError",

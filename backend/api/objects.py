@@ -187,11 +187,14 @@ class Statistics:
         store: the object store; sizes in bytes.
         workers: worker processes.
         processes: process ids of everything the session started.
+        memory_kills: workers that were stopped because heap memory ran out, or their task used
+            more than it declared.
     """
 
     store: StoreStatistics
     workers: int
     processes: list[int]
+    memory_kills: int
 
 
 def statistics() -> Statistics:
@@ -200,4 +203,4 @@ def statistics() -> Statistics:
     runtime.releaser.drain()
     answer = runtime.requests.ask(runtime.node, m.GetStatistics(0))
     store = StoreStatistics(**{f.name: answer.store[f.name] for f in fields(StoreStatistics)})
-    return Statistics(store, answer.workers, answer.pids)
+    return Statistics(store, answer.workers, answer.pids, answer.memory_kills)

@@ -8,7 +8,7 @@ from typing import Any
 
 import cloudpickle
 
-from millpond.scheduler.resources import amount, pack_shape, quantity
+from millpond.scheduler.resources import EXPECTED_MEMORY, amount, pack_shape, quantity
 
 from ..errors import ResourceError
 
@@ -21,6 +21,10 @@ class _Resources:
     memory: float | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     name: str | None = None
+
+    def declared_memory(self) -> int:
+        """Return the bytes of heap that it says it needs, 0 when it does not say."""
+        return int(self.memory or 0)
 
     def shape(self, default_cpus: float, total: Mapping[str, int]) -> bytes:
         """Return the packed resources.
@@ -55,7 +59,7 @@ def _check_common(options: _Resources) -> None:
     if not isinstance(given.resources, Mapping):
         raise ResourceError(f"resources must be a mapping, it is {options.resources!r}")
     for name in given.resources:
-        if not isinstance(name, str) or name in ("CPU", "memory"):
+        if not isinstance(name, str) or name in ("CPU", "memory", EXPECTED_MEMORY):
             raise ResourceError(
                 f"{name!r} is no name of a custom resource (CPUs and memory have options of "
                 "their own: num_cpus, memory)"
@@ -76,7 +80,13 @@ class TaskOptions(_Resources):
 
     Attributes:
         num_cpus: CPUs it keeps busy (1).
-        memory: bytes of heap it needs.
+        memory: bytes of heap it needs. It starts only where so much is free, and is stopped with
+            `OutOfMemoryError` when it uses more. What counts is the memory that the task adds to
+            its worker: arguments and results as Python objects included, values read in place
+            from the object store not, nor what the worker had before (the interpreter, preloaded
+            modules); 16 MiB more are tolerated. Where it is not given (or 0), the engine learns
+            from earlier runs of the function how much to reserve, and nothing is enforced but
+            the limits of all tasks together.
         resources: custom resources, name -> amount.
         name: shown in errors and logs instead of the function's name.
         num_returns: values it returns (1); with n > 1 `remote` gives n refs.
@@ -111,7 +121,11 @@ class TaskOptions(_Resources):
 
 @dataclass(frozen=True, slots=True)
 class ActorOptions(_Resources):
-    """How an actor runs: num_cpus (0), memory, resources, name, as for tasks."""
+    """How an actor runs: num_cpus (0), memory, resources, name, as for tasks.
+
+    An actor keeps its ``memory`` reserved, and is killed when it uses more: everything counts that
+    it has allocated since its process began. Where it is not given nothing is reserved.
+    """
 
     def __post_init__(self) -> None:
         _check_common(self)

@@ -102,6 +102,7 @@ class RemoteFunction:
             exported[2],
             retries_left=options.max_retries,
             retry_exceptions=self._retry_exceptions,
+            memory=options.declared_memory(),
         )
         attach_arguments(runtime, task, args, kwargs)
         refs = runtime.submission.submit(task, count)
@@ -162,6 +163,7 @@ class ActorClass:
             f"{self._name}.__init__",
             self._options.shape(0, runtime.resources),
             kind=m.ACTOR_CREATE,
+            memory=self._options.declared_memory(),
         )
         attach_arguments(runtime, task, args, kwargs)
         methods = [

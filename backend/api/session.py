@@ -111,6 +111,8 @@ class Session:
             process_id,
             settings.max_workers,
             self._validate,
+            settings.memory,
+            settings.memory_threshold,
         )
         try:
             node.sendall(encode_frame(start))
@@ -125,6 +127,7 @@ class Session:
             process_id, self._directory, mapping, "driver", validate=self._validate
         )
         self.runtime.resources = settings.counted_resources()
+        self.runtime.task_memory = settings.task_memory()
         self._printer = LogPrinter(enabled=settings.log_to_driver)
         self._stopped = threading.Event()
         self.runtime.handlers[m.LogLines] = self._printer.on_lines
@@ -183,6 +186,8 @@ def init(
     spill: str | os.PathLike[str] | Literal[False] | None = None,
     preload: Iterable[str] | None = None,
     log_to_driver: bool | None = None,
+    memory: int | None = None,
+    memory_threshold: float | None = None,
 ) -> Context:
     """Start the engine on this machine. Called at first use if you do not.
 
@@ -198,6 +203,10 @@ def init(
         preload: modules that workers have imported beforehand (numpy, pandas, pyarrow, where
             installed).
         log_to_driver: show what tasks print (yes).
+        memory: bytes of heap that all tasks and actors together may use; enforced (what the machine
+            has beside the object store and a reserve; then only the machine's limit is enforced).
+        memory_threshold: part of the memory of the machine, or of the container this runs in, at
+            which a task is stopped before the kernel kills something (0.95).
 
     Raises:
         ConfigurationError: a setting is wrong, or other than those of the running session.
@@ -218,6 +227,8 @@ def init(
             "spill": spill,
             "preload": preload,
             "log_to_driver": log_to_driver,
+            "memory": memory,
+            "memory_threshold": memory_threshold,
         }
         settings = Settings.checked(
             num_cpus,
@@ -226,6 +237,8 @@ def init(
             spill,
             preload,
             log_to_driver=log_to_driver is not False,
+            memory=memory,
+            memory_threshold=memory_threshold,
         )
         if _session is not None:
             other = _difference(_session.settings, settings, given)

@@ -28,6 +28,7 @@ from ..worker.output import redirect_output
 from ..worker.process import run_worker
 from . import zygote
 from .actor_service import ActorService
+from .memory_service import MemoryService
 from .object_service import ObjectService
 from .server import NodeServer, Peer
 from .task_service import TaskService
@@ -140,6 +141,7 @@ async def _serve(
     )
     server.tasks.pool = server.actors.pool = server.pool
     server.tasks.actors = server.actors
+    server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
     listener = await loop.create_unix_server(
         lambda: Peer(server), f"{settings.session_dir}/node.sock", backlog=512
     )

@@ -16,6 +16,7 @@ from ..errors import ProtocolError
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from .actor_service import ActorService
+from .memory_service import MemoryService
 from .object_service import ObjectService
 from .task_service import TaskService
 from .worker_pool import Worker, WorkerPool
@@ -84,6 +85,7 @@ class NodeServer:
         self.tasks: TaskService
         self.actors: ActorService
         self.pool: WorkerPool
+        self.memory: MemoryService
         #: done when the node may exit
         self.finished: asyncio.Future[None] = loop.create_future()
         self._shutting_down = False
@@ -152,6 +154,7 @@ class NodeServer:
         """A worker process is gone and reaped."""
         if self._shutting_down:
             return
+        self.memory.worker_died(worker)
         if worker.actor_id:
             self.actors.worker_died(worker, reason)
         else:
@@ -214,7 +217,8 @@ class NodeServer:
     def _statistics(self, peer: Peer, message: m.GetStatistics) -> None:
         store = {name: int(value) for name, value in asdict(self.objects.statistics()).items()}
         pids = [os.getpid(), *self.pool.pids()]
-        peer.send(m.NodeStatistics(message.request, store, pids, len(self.pool.workers)))
+        workers, kills = len(self.pool.workers), self.memory.kills
+        peer.send(m.NodeStatistics(message.request, store, pids, workers, kills))
 
     # --- the end ---
 

@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
+from millpond.scheduler.learned import LearnedMemory, LearnedOutputs
 from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
+from millpond.scheduler.resources import UNIT, expecting
 
 from ..wire import messages as m
 
@@ -63,8 +65,8 @@ class TaskService:
         self.pool: WorkerPool
         self.actors: ActorService
         self._tasks: dict[Hashable, _NodeTask] = {}
-        #: function and name of a task -> bytes it usually writes
-        self._outputs: dict[tuple[bytes, str], float] = {}
+        self._outputs = LearnedOutputs()
+        self._memory = LearnedMemory()
         self._pumping = False
         #: owner -> finished tasks that it may be reacting to
         self._reacting: dict[bytes, int] = {}
@@ -92,11 +94,19 @@ class TaskService:
             for argument in task.arguments
             if argument.value.kind == m.STORED
         }
-        expected = self._outputs.get((task.function_id, task.name))
-        output = sum(stored.values()) if expected is None else int(expected)
+        expected = self._outputs.expect((task.function_id, task.name))
+        output = sum(stored.values()) if expected is None else expected
         self._tasks[task.task_id] = _NodeTask(message, owner)
         self.queue.add(
-            Request(task.task_id, owner, message.shape, message.order, Kind.TASK, stored, output)
+            Request(
+                task.task_id,
+                owner,
+                self._shape(task, message.shape),
+                message.order,
+                Kind.TASK,
+                stored,
+                output,
+            )
         )
         self.pump()
 
@@ -121,7 +131,8 @@ class TaskService:
         node_task = self._tasks.pop(message.task_id, None)
         if node_task is not None:
             task = node_task.task
-            self._learn_output((task.function_id, task.name), message.output_bytes)
+            self._outputs.learn((task.function_id, task.name), message.output_bytes)
+            self._learn_memory(task, message.peak_memory)
             self._expect_reaction(node_task.owner)
         self.queue.release(message.task_id)
         self.pool.release(worker)
@@ -161,9 +172,11 @@ class TaskService:
         if grant.kind is Kind.TASK:
             node_task = self._tasks.get(grant.key)
             if node_task is not None:
-                self._lost(node_task, reason, cancelled=node_task.cancelled)
+                if worker.oom is not None:
+                    self._learn_memory(node_task.task, worker.oom.used)
+                self._lost(node_task, reason, cancelled=node_task.cancelled, oom=worker.oom)
         elif grant.kind is Kind.LEASE and owner is not None:
-            owner.send(m.WorkerDied(worker.worker_id, reason))
+            owner.send(m.WorkerDied(worker.worker_id, reason, worker.oom))
         self.queue.release(grant.key)
         self.pump()
 
@@ -270,6 +283,7 @@ class TaskService:
         *,
         cancelled: bool,
         arguments: Sequence[m.Argument] = (),
+        oom: m.OutOfMemory | None = None,
     ) -> None:
         task = node_task.task
         self._tasks.pop(task.task_id, None)
@@ -277,17 +291,32 @@ class TaskService:
         if owner is not None:
             owner.send(
                 m.TaskLost(
-                    task.task_id, task.attempt, reason, cancelled=cancelled, lost=list(arguments)
+                    task.task_id,
+                    task.attempt,
+                    reason,
+                    cancelled=cancelled,
+                    lost=list(arguments),
+                    oom=oom,
                 )
             )
 
-    def _learn_output(self, group: tuple[bytes, str], output: int) -> None:
-        known = self._outputs.get(group)
-        # Quick to rise, slow to fall: too small an estimate costs more than too large a one.
-        if known is None or output > known:
-            self._outputs[group] = output
-        else:
-            self._outputs[group] = known + 0.1 * (output - known)
+    def _learn_memory(self, task: m.Task, peak: int) -> None:
+        """Note what a task needed; those like it that wait still are to have as much."""
+        group = (task.function_id, task.name)
+        if not peak or not self._memory.learn(group, peak):
+            return
+
+        def shape_of(request: Request) -> bytes:
+            waiting = self._tasks.get(request.key)
+            same = waiting is not None and (waiting.task.function_id, waiting.task.name) == group
+            return self._shape(task, request.shape) if same else request.shape
+
+        self.queue.reshape(shape_of)
+
+    def _shape(self, task: m.Task, shape: bytes) -> bytes:
+        """Return a shape with the memory that tasks like this one needed before."""
+        expected = self._memory.expect((task.function_id, task.name))
+        return expecting(shape, expected * UNIT) if expected else shape
 
     def _worker_of(self, key: Hashable) -> Worker | None:
         for worker in self.pool.workers.values():

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from ..wire.ids import new_process_id
+from ..wire.messages import OutOfMemory
 from .logs import LogPipe
 from .zygote import Exited, Fork, Forked, ForkZygote, Kill, Ready, ZygoteMessage, decode
 
@@ -44,6 +45,8 @@ class Worker:
         self.actor_id = b""
         #: why it is going to die, when the node knows
         self.doom = ""
+        #: it was killed for its memory
+        self.oom: OutOfMemory | None = None
         self.open_pipes = 2
         self.status: int | None = None
 
@@ -188,6 +191,8 @@ class WorkerPool:
     def kill(self, worker: Worker, reason: str) -> None:
         """Kill a worker; `on_died` follows."""
         worker.doom = worker.doom or reason
+        if worker in self._idle:
+            self._idle.remove(worker)
         if worker.pid:
             self._tell(worker.zygote, Kill(worker.pid))
 

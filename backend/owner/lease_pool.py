@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
-from .tasks import AT_WORKER, READY, FunctionTimes, PendingTask
+from .tasks import AT_WORKER, READY, FunctionTimes, Group, PendingTask
 
 __all__ = ["Assignment", "LeasePool", "LeasedWorker"]
 
@@ -85,6 +85,14 @@ class LeasePool:
         """A task can run."""
         task.state = READY
         heapq.heappush(self._ready, (task.order, task))
+
+    def take_group(self, group: Group) -> list[PendingTask]:
+        """Remove and return the ready tasks of a group: they are to run with another shape."""
+        taken = [task for _, task in self._ready if task.group == group and task.state == READY]
+        if taken:
+            self._ready = [entry for entry in self._ready if entry[1].group != group]
+            heapq.heapify(self._ready)
+        return taken
 
     def worth_assigning(self) -> bool:
         """Whether `assign` would send something that should not wait for the next answer."""

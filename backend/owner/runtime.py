@@ -69,6 +69,8 @@ class Runtime:
         self.failure: Exception | None = None
         #: what the machine has, in counted units
         self.resources: dict[str, int] = {}
+        #: bytes of heap that all tasks may use
+        self.task_memory = 0
         self._validate = validate
         self._batches = 0
         self.lock = StateLock()

@@ -17,6 +17,7 @@ from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.ids import following
 from .lease_pool import LeasedWorker, LeasePool
+from .memory_demand import MemoryDemand
 from .objects import PENDING, Entry, Freed
 from .tasks import AT_NODE, AT_WORKER, DONE, READY, WAITING, FunctionTimes, PendingTask
 
@@ -39,6 +40,7 @@ class Submission:
         self._tasks: dict[bytes, PendingTask] = {}
         self._pools: dict[bytes, LeasePool] = {}
         self._times = FunctionTimes()
+        self._demand = MemoryDemand()
         self._next_tidy = 0.0
         #: shapes whose pool has something new to decide
         self._dirty: set[bytes] = set()
@@ -130,6 +132,7 @@ class Submission:
     # --- dispatch ---
 
     def _route(self, task: PendingTask) -> None:
+        task.shape = self._demand.shape(task, self._runtime.task_memory)
         pool = self._pools.get(task.shape)
         if task.rerun_of is not None or task.has_stored_arguments():
             task.state = AT_NODE
@@ -143,6 +146,13 @@ class Submission:
             pool = self._pools[task.shape] = LeasePool(task.shape, self._times)
         pool.push(task)
         self._dirty.add(task.shape)
+
+    def _learn_memory(self, task: PendingTask, peak: int) -> None:
+        """Note what a task needed; those like it that wait still are to have as much."""
+        if self._demand.learn(task, peak):
+            for pool in list(self._pools.values()):
+                for waiting in pool.take_group(task.group):
+                    self._route(waiting)
 
     def dispatch(self) -> None:
         """Send what became ready to workers with room, and settle the leases."""
@@ -253,6 +263,19 @@ class Submission:
             task.retries_left -= 1
         self._retry(task)
 
+    def _stopped(self, task: PendingTask, oom: m.OutOfMemory) -> None:
+        """A task was stopped for its memory: run it again with more reserved, or give up."""
+        if task.cancelled:
+            self._fail_cancelled(task)
+            return
+        error = self._demand.stopped(task, oom, self._runtime.task_memory)
+        if error is None:
+            self._learn_memory(task, oom.used)
+            self._retry(task)
+        else:
+            self._runtime.node.send(m.DeleteObjects([entry.id for entry in task.returns]))
+            self.fail(task, serialize_error(error))
+
     def _retry(self, task: PendingTask) -> None:
         task.attempt += 1
         task.lease = None
@@ -305,6 +328,8 @@ class Submission:
         elif lease is not None:
             self._runtime.actor_calls.finished(lease, task)
         self._times.learn(task.group, result.seconds)
+        if result.peak_memory and task.kind == m.FUNCTION:
+            self._learn_memory(task, result.peak_memory)
         if result.retry and task.retries_left != 0 and not task.cancelled:
             task.retries_left -= task.retries_left > 0
             self._retry(task)
@@ -326,7 +351,7 @@ class Submission:
                     continue
                 pool = self._pools[task.shape]
                 pool.finished(task.lease, task, now)
-                pool.push(task)
+                self._route(task)
             self.dispatch()
 
     def _on_lease_granted(self, connection: Connection, message: m.LeaseGranted) -> None:
@@ -360,6 +385,8 @@ class Submission:
                     self._fail_cancelled(task)
                 elif message.lost:
                     self._recover(task, message.lost, message.reason)
+                elif message.oom is not None:
+                    self._stopped(task, message.oom)
                 else:
                     self.lost_attempt(task, message.reason, charged=message.charged)
             self.dispatch()
@@ -367,14 +394,19 @@ class Submission:
     def _on_worker_died(self, connection: Connection, message: m.WorkerDied) -> None:
         """A worker that we leased is gone; its tasks are tried again elsewhere."""
         with self._runtime.lock:
-            for pool in self._pools.values():
+            for pool in list(self._pools.values()):
                 dead = [w for w in pool.workers.values() if w.worker_id == message.worker_id]
                 for worker in dead:
                     self._dirty.add(pool.shape)
                     # The first was running; the others never began and are not charged.
                     for index, task in enumerate(pool.lost(worker)):
                         task.lease = None
-                        self.lost_attempt(task, message.reason, charged=index == 0)
+                        if message.oom is None:
+                            self.lost_attempt(task, message.reason, charged=index == 0)
+                        elif task.task_id == (message.oom.task_id or task.task_id) and index == 0:
+                            self._stopped(task, message.oom)
+                        else:
+                            self.lost_attempt(task, message.reason, charged=False)
             self.dispatch()
 
     def validate(self) -> None:

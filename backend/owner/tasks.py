@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from .objects import Entry, ObjectTable
     from .refs import ObjectRef
 
-__all__ = ["AT_NODE", "AT_WORKER", "DONE", "READY", "WAITING", "FunctionTimes", "PendingTask"]
+__all__ = [
+    "AT_NODE",
+    "AT_WORKER",
+    "DONE",
+    "READY",
+    "WAITING",
+    "FunctionTimes",
+    "Group",
+    "PendingTask",
+]
 
 Group = tuple[bytes, str]
 
@@ -31,7 +40,9 @@ class PendingTask:
         "actor_id",
         "arguments",
         "attempt",
+        "base_shape",
         "cancelled",
+        "demand",
         "function_id",
         "group",
         "held",
@@ -40,6 +51,7 @@ class PendingTask:
         "load",
         "lost",
         "max_retries",
+        "memory",
         "method",
         "missing",
         "name",
@@ -48,11 +60,13 @@ class PendingTask:
         "payload",
         "payload_ref",
         "rerun_of",
+        "retriable",
         "retries_left",
         "retry_exceptions",
         "returns",
         "shape",
         "state",
+        "stops",
         "task_id",
         "wanted",
     )
@@ -67,6 +81,7 @@ class PendingTask:
         kind: int = FUNCTION,
         retries_left: int = 0,
         retry_exceptions: bytes = b"",
+        memory: int = 0,
     ) -> None:
         self.task_id = task_id
         self.order = object_order(task_id)
@@ -74,10 +89,18 @@ class PendingTask:
         self.name = name
         #: tasks of one group are expected to take about as long
         self.group = (function_id, name)
+        self.base_shape = shape
+        #: the same with memory that is expected of it
         self.shape = shape
         self.kind = kind
         self.max_retries = retries_left
         self.retries_left = retries_left
+        self.retriable = retries_left != 0 or kind != FUNCTION
+        #: bytes of heap that it declared; 0: it did not
+        self.memory = memory
+        #: bytes that are reserved for it because it was stopped for its memory, so often
+        self.demand = 0
+        self.stops = 0
         self.retry_exceptions = retry_exceptions
         self.attempt = 0
         self.state = WAITING
@@ -132,6 +155,8 @@ class PendingTask:
             self.retry_exceptions,
             table.inline.limit,
             self.wanted,
+            self.memory,
+            self.retriable,
         )
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "PROTOCOL",
     "Argument",
     "Message",
+    "OutOfMemory",
     "Task",
     "TaskResult",
     "Value",
@@ -40,6 +41,21 @@ PRESENT = 5  #: the object of a rerun can be read as it is
 
 #: what became of a MISSING object
 NOT_IN_STORE = "it is not in the store any more"
+
+
+class OutOfMemory(msgspec.Struct, array_like=True):
+    """Why a worker was killed for its memory."""
+
+    #: the task that ran; empty when the node does not know
+    task_id: bytes
+    #: bytes of heap that the task used, or its worker where that is not known
+    used: int
+    #: what was exceeded, and by whom
+    text: str
+    #: the task used more than it declared
+    declared: bool = False
+    #: nothing else used memory
+    alone: bool = False
 
 
 class Value(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -98,6 +114,10 @@ class Task(msgspec.Struct, array_like=True, omit_defaults=True):
     inline_limit: int = 65536
     #: of a rerun: positions of the results to rebuild, where they are lost
     wanted: list[int] = []
+    #: bytes of heap that it declared, 0: it did not
+    memory: int = 0
+    #: it may be run again when its worker is lost
+    retriable: bool = True
 
 
 class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -111,6 +131,8 @@ class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     seconds: float = 0.0
     #: the failure is of a kind that the task asked to retry
     retry: bool = False
+    #: bytes of heap that it needed; 0: too quick to be measured
+    peak_memory: int = 0
 
 
 # --- every connection ------------------------------------------------------------------------
@@ -286,6 +308,7 @@ class TaskFinished(msgspec.Struct, array_like=True, tag=45):
     output_bytes: int
     #: of an actor's constructor: what it raised
     error: str = ""
+    peak_memory: int = 0
 
 
 class TaskLost(msgspec.Struct, array_like=True, tag=46):
@@ -299,11 +322,15 @@ class TaskLost(msgspec.Struct, array_like=True, tag=46):
     cancelled: bool = False
     #: stored arguments whose bytes are gone: they must be rebuilt first
     lost: list[Argument] = []
+    #: its worker was killed for its memory
+    oom: OutOfMemory | None = None
 
 
 class WorkerDied(msgspec.Struct, array_like=True, tag=47):
     worker_id: bytes
     reason: str
+    #: it was killed for its memory
+    oom: OutOfMemory | None = None
 
 
 class Blocked(msgspec.Struct, array_like=True, tag=48):
@@ -377,6 +404,10 @@ class Start(msgspec.Struct, array_like=True, tag=70):
     driver_id: bytes
     max_workers: int
     validate: bool
+    #: bytes of heap that tasks may use together, None: no limit but the machine's
+    task_memory: int | None = None
+    #: part of the machine's memory at which tasks are stopped
+    memory_threshold: float = 1.0
 
 
 class Started(msgspec.Struct, array_like=True, tag=71):
@@ -404,6 +435,8 @@ class NodeStatistics(msgspec.Struct, array_like=True, tag=75):
     store: dict[str, int]
     pids: list[int]
     workers: int
+    #: workers killed before memory ran out
+    memory_kills: int = 0
 
 
 class Preload(msgspec.Struct, array_like=True, tag=76):

@@ -22,6 +22,7 @@ from ..owner.functions import LoadedFunctions
 from ..owner.runtime import Runtime, sooner
 from ..serialization.exceptions import serialize_error, serialize_exception
 from ..wire import messages as m
+from .peak_memory import TaskMemory
 from .task_io import TaskIO
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ class _Queued:
 class Executor:
     """The task loop of one worker."""
 
-    def __init__(self, runtime: Runtime, stdout: TaskOutput, stderr: TaskOutput) -> None:
+    def __init__(
+        self, runtime: Runtime, stdout: TaskOutput, stderr: TaskOutput, memory: TaskMemory
+    ) -> None:
         self._runtime = runtime
+        self._memory = memory
         self._streams = (stdout, stderr)
         self._functions = LoadedFunctions(self._fetch_function)
         self._io = TaskIO(runtime)
@@ -106,6 +110,7 @@ class Executor:
         task = queued.task
         if queued.connection is self._runtime.node:
             self._flush_answers()
+        self._memory.begin(task)
         if task.task_id in self._cancelled:
             values, seconds, retry, error = [self._cancelled_value(task)], 0.0, False, None
         else:
@@ -113,13 +118,14 @@ class Executor:
             values, seconds, retry, error = self._execute(task)
             self._task = None
         self._cancelled.discard(task.task_id)
-        result = m.TaskResult(task.task_id, task.attempt, values, seconds, retry)
+        peak = self._memory.end(task, seconds)
+        result = m.TaskResult(task.task_id, task.attempt, values, seconds, retry, peak)
         if queued.connection is self._runtime.node:
             self._answer(task.caller, [result])
             self._runtime.releaser.drain()
             output = sum(value.size for value in values if value.kind == m.STORED)
             text = _one_line(error) if error is not None and task.kind == m.ACTOR_CREATE else ""
-            self._runtime.node.send(m.TaskFinished(task.task_id, output, text))
+            self._runtime.node.send(m.TaskFinished(task.task_id, output, text, peak))
             return
         with self._answers_lock:
             if not self._answers:

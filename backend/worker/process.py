@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
+from pathlib import Path
 
 from millpond.objectstore.mapping import ArenaMapping
+from millpond.scheduler.resources import UNIT
 
 from ..owner.current import set_runtime
 from ..owner.runtime import Runtime
 from ..wire import messages as m
 from .executor import Executor
 from .output import TaskOutput
+from .peak_memory import TaskMemory, record_path
 
 __all__ = ["run_worker"]
 
@@ -27,13 +31,16 @@ def run_worker(
         arena_fd: the arena's descriptor, inherited.
         streams: stdout and stderr, inherited.
     """
+    _go_first()
     sys.setswitchinterval(0.001)  # the I/O thread must answer while a task computes
     mapping = ArenaMapping(arena_fd, settings.object_store_memory)
     runtime = Runtime(
         worker_id, settings.session_dir, mapping, "worker", validate=settings.validate
     )
     runtime.resources = settings.resources
-    executor = Executor(runtime, *streams)
+    runtime.task_memory = settings.resources["memory"] // UNIT
+    memory = TaskMemory(record_path(settings.session_dir, worker_id))
+    executor = Executor(runtime, *streams, memory)
     runtime.before_wait = executor.before_wait
     runtime.after_wait = executor.after_wait
     runtime.on_node_gone = executor.exit_now
@@ -47,3 +54,9 @@ def run_worker(
     connection.send(runtime.hello())
     executor.run()
     runtime.close()
+
+
+def _go_first() -> None:
+    """Have the kernel, where it runs out of memory, kill a worker before the driver or the node."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")

@@ -57,6 +57,7 @@ def test_what_the_machine_can_never_give(options: dict[str, Any], text: str) -> 
         ({"resources": {"gpu": "x"}}, ResourceError, "'gpu' .*'x'"),
         ({"resources": {"CPU": 1}}, ResourceError, "'CPU'.*num_cpus"),
         ({"resources": {"memory": 1}}, ResourceError, "'memory'"),
+        ({"resources": {"expected memory": 1}}, ResourceError, "'expected memory'"),
         ({"resources": {1: 2}}, ResourceError, "1 is no name"),
         ({"resources": 5}, ResourceError, "it is 5"),
         ({"resources": "ab"}, ResourceError, "it is 'ab'"),

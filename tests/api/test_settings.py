@@ -38,9 +38,20 @@ def test_everything_a_task_can_ask_for_is_counted() -> None:
     settings = checked(num_cpus=1.5, resources={"gpu": 2})
     assert settings.counted_resources() == {
         "CPU": UNIT * 3 // 2,
-        "memory": machine_memory() * UNIT,
+        "memory": settings.task_memory() * UNIT,
         "gpu": 2 * UNIT,
     }
+
+
+def test_tasks_may_use_what_the_store_and_a_reserve_leave() -> None:
+    machine = machine_memory()
+    half = checked(object_store_memory=machine // 2).task_memory()
+    assert 0.35 * machine < half < 0.5 * machine
+    assert checked(object_store_memory=10 * MIB).task_memory() > half
+    # Even a store as large as the machine leaves them something.
+    assert checked(object_store_memory=machine).task_memory() == machine // 10
+    assert checked(memory=64 * MIB).task_memory() == 64 * MIB
+    assert checked(memory=machine).task_memory() == machine
 
 
 def test_settings_at_their_limits() -> None:
@@ -76,6 +87,15 @@ def test_modules_to_preload_come_from_any_iterable() -> None:
         ({"resources": {"gpu": 1e300}}, r"'gpu' .*1e\+300"),
         ({"resources": {"CPU": 1}}, "CPU and memory are no custom resources"),
         ({"resources": {"memory": 1}}, "CPU and memory are no custom resources"),
+        ({"resources": {"expected memory": 1}}, "are no custom resources"),
+        ({"memory": 1000}, "memory is 1000 bytes; it must be at least 67108864"),
+        ({"memory": 1 << 60}, f"at most what this machine has, {machine_memory()}"),
+        ({"memory": 1e9}, r"memory must be bytes as an int, it is 1000000000\.0"),
+        ({"memory": True}, "it is True"),
+        ({"memory_threshold": 0}, "more than 0 and at most 1, it is 0"),
+        ({"memory_threshold": 1.1}, r"it is 1\.1"),
+        ({"memory_threshold": math.nan}, "it is nan"),
+        ({"memory_threshold": "95%"}, "must be a number, it is '95%'"),
         ({"resources": {1: 2}}, r"strings, not \[1\]"),
         ({"resources": 5}, "resources must be a mapping, it is 5"),
         ({"resources": "ab"}, "resources must be a mapping, it is 'ab'"),

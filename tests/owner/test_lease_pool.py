@@ -310,3 +310,17 @@ def test_recent_run_times_weigh_more_and_each_name_is_known_by_itself() -> None:
         times.learn(group, 1.0)
     assert times.expect(group) == pytest.approx(1.0, rel=0.01)
     assert times.expect((b"function", "g")) == FunctionTimes.UNKNOWN
+
+
+def test_a_group_that_is_to_run_with_another_shape_is_taken_out() -> None:
+    pool = Pool(workers=1)
+    pool.push(3, "f")
+    others = pool.push(3, "g")
+    cancelled = pool.push(1, "f")
+    cancelled[0].state = DONE
+    pool.pool.assign()  # of an unknown function a worker gets one
+    taken = pool.pool.take_group((b"function", "f"))
+    assert [task.name for task in taken] == ["f", "f"]
+    assert len(pool.pool) == len(others)
+    assert pool.pool.take_group((b"function", "f")) == []
+    assert [task.order for _, task in sorted(pool.pool._ready)] == [t.order for t in others]

@@ -1,0 +1,187 @@
+"""What heap memory the tasks of this worker use: their peaks, and what runs now, for the node.
+
+A process's *own* memory is what it has allocated: resident pages that are not backed by a file
+or by shared memory, from which the arena is left out. ``statm`` gives that in two microseconds;
+``smaps_rollup``, which would also tell pages shared with the zygote, takes milliseconds. Those
+are subtracted as the *baseline*: what the worker had when it began.
+
+The kernel keeps the largest resident size that a process had, which can be reset; so a peak is
+measured without sampling. That is done only for functions that take long: what takes less than
+`LONG` cannot touch much memory, and must not be slowed down.
+
+What runs is written to a small file in the session's directory, where the node can read it
+whatever the worker is busy with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from ..wire.messages import ACTOR_CREATE, FUNCTION, Task
+
+__all__ = ["Running", "TaskMemory", "own_memory", "read_record", "record_path"]
+
+#: seconds that a task takes at least for its memory to be measured
+LONG = 0.02
+#: bytes more than before a task for which the allocators are asked to return what they keep
+_WORTH_TRIMMING = 64 << 20
+#: functions known to be short are forgotten all at once when they are so many
+_MANY = 10_000
+#: bytes of the length that precedes a record
+_LENGTH = 4
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Running(msgspec.Struct, array_like=True):
+    """What a worker tells the node of itself."""
+
+    #: bytes of own memory when the worker began
+    baseline: int
+    #: the task that runs, or empty: none, or one of a function that takes no time
+    task_id: bytes = b""
+    name: str = ""
+    #: bytes of heap that the task declared; 0 when it did not
+    declared: int = 0
+    retriable: bool = True
+    #: bytes of own memory when the task began
+    before: int = 0
+
+
+_decode = msgspec.msgpack.Decoder(Running).decode
+
+
+def own_memory(pid: int | str = "self") -> int:
+    """Return the bytes of memory that a process has allocated and that are resident.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    fd = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _, resident, shared, *_ = os.read(fd, 256).split()
+    finally:
+        os.close(fd)
+    return (int(resident) - int(shared)) * _PAGE
+
+
+def record_path(session_dir: str, worker_id: bytes) -> Path:
+    """Return the file in which a worker says what it runs."""
+    return Path(session_dir) / f"{worker_id.hex()}.running"
+
+
+def read_record(path: Path) -> Running:
+    """Return what a worker said last.
+
+    Raises:
+        OSError: it has not said anything.
+        ValueError: it is just saying something else.
+    """
+    data = path.read_bytes()
+    length = int.from_bytes(data[:_LENGTH], "little")
+    running: Running = _decode(data[_LENGTH : _LENGTH + length])
+    return running
+
+
+class TaskMemory:
+    """Measures the tasks of one worker, and tells the node which one runs.
+
+    Args:
+        record: the file for the node.
+    """
+
+    def __init__(self, record: Path) -> None:
+        self._fd = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        self._reset = -1
+        with contextlib.suppress(OSError):  # without it, only what is left at the end is seen
+            self._reset = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+        #: functions whose last run took no time
+        self._short: set[tuple[bytes, str]] = set()
+        self._before = 0
+        self._measuring = False
+        self._baseline = self._own()
+        self._tell(Running(self._baseline))
+
+    def begin(self, task: Task) -> None:
+        """A task is about to run."""
+        if task.retriable and not task.memory and (task.function_id, task.name) in self._short:
+            return
+        self._measuring = True
+        if self._reset >= 0:
+            os.pwrite(self._reset, b"5", 0)
+        self._before = self._own()
+        self._tell(
+            Running(
+                self._baseline,
+                task.task_id,
+                task.name,
+                task.memory,
+                task.retriable and task.kind == FUNCTION,
+                self._before,
+            )
+        )
+
+    def end(self, task: Task, seconds: float) -> int:
+        """A task has run for so long; return the bytes it needed at its peak, 0 if unknown."""
+        group = (task.function_id, task.name)
+        if seconds < LONG:
+            if self._measuring and task.kind != ACTOR_CREATE:
+                if len(self._short) >= _MANY:
+                    self._short.clear()
+                self._short.add(group)
+        else:
+            self._short.discard(group)
+        if not self._measuring:
+            return 0
+        self._measuring = False
+        peak = self._peak() if seconds >= LONG else 0
+        if peak >= _WORTH_TRIMMING and self._own() - self._before >= _WORTH_TRIMMING:
+            _return_free_memory()
+        self._tell(Running(self._baseline))
+        return peak
+
+    def _own(self) -> int:
+        _, resident, shared, *_ = os.pread(self._statm, 256, 0).split()
+        return (int(resident) - int(shared)) * _PAGE
+
+    def _peak(self) -> int:
+        """Return the most that was allocated at once since the task began.
+
+        The kernel's mark includes the shared memory that was mapped at that moment. More of it
+        may be mapped now, so this may be too little, but never less than what is left.
+        """
+        sizes = dict.fromkeys((b"VmHWM:", b"RssAnon:", b"RssFile:", b"RssShmem:"), 0)
+        for line in os.pread(self._status, 8192, 0).splitlines():
+            name, _, rest = line.partition(b"\t")
+            if name in sizes:
+                sizes[name] = int(rest.split()[0]) << 10
+        peak = sizes[b"VmHWM:"] - sizes[b"RssFile:"] - sizes[b"RssShmem:"]
+        if self._reset < 0:
+            peak = 0
+        return max(peak, sizes[b"RssAnon:"]) - self._before
+
+    def _tell(self, running: Running) -> None:
+        # A full disk must not fail the task.
+        with contextlib.suppress(OSError):
+            record = msgspec.msgpack.encode(running)
+            # What a longer record has left behind is cut off by the length.
+            os.pwrite(self._fd, len(record).to_bytes(_LENGTH, "little") + record, 0)
+
+
+def _return_free_memory() -> None:
+    """Have the allocators give back what the task freed: other tasks may need it now."""
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()
+    with contextlib.suppress(AttributeError):  # glibc only
+        _libc.malloc_trim(0)
+
+
+_libc = ctypes.CDLL(None)
