@@ -27,6 +27,7 @@ from ..wire.framing import FrameDecoder, encode_frame
 from ..worker.process import run_worker
 from . import zygote
 from .actor_service import ActorService
+from .memory_report import MemoryReporter
 from .object_service import ObjectService
 from .server import NodeServer, Peer
 from .task_service import TaskService
@@ -119,6 +120,10 @@ async def _serve(
     server = NodeServer(loop, settings.driver_id)
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
     server.objects = ObjectService(arena, storage, loop, validate=settings.validate)
+    server.objects.notices.warn = server.warn_driver
+    server.memory = MemoryReporter(
+        server.objects.core, server.peers, loop, settings.spill_dir or ""
+    )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)

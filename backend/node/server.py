@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..errors import ProtocolError
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from .actor_service import ActorService
+from .memory_report import MemoryReporter
 from .object_service import ObjectService
 from .task_service import TaskService
 from .worker_pool import Worker, WorkerPool
@@ -26,6 +27,8 @@ _log = logging.getLogger("millpond.node")
 
 #: seconds that workers get to flush their output at shutdown
 _FLUSH = 0.15
+#: what a process may ask that is no part of the session
+_FOR_OBSERVERS = (m.GetMemory, m.GetStatistics)
 
 
 class Peer(asyncio.Protocol):
@@ -36,6 +39,9 @@ class Peer(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport
         self.process_id = b""
+        self.pid = 0
+        #: it may look, and nothing else
+        self.observes = False
         self.worker: Worker | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -84,6 +90,7 @@ class NodeServer:
         self.tasks: TaskService
         self.actors: ActorService
         self.pool: WorkerPool
+        self.memory: MemoryReporter
         #: done when the node may exit
         self.finished: asyncio.Future[None] = loop.create_future()
         self._shutting_down = False
@@ -108,8 +115,21 @@ class NodeServer:
             m.KillWorkerOf: self._kill_worker,
             m.Preload: lambda _, msg: self.pool.preload(msg.modules),
             m.GetStatistics: self._statistics,
+            m.GetMemory: lambda p, msg: self.memory.report(msg, p.send),
+            m.ObjectsDescribed: lambda p, msg: self.memory.described(p.process_id, msg),
             m.Shutdown: lambda _, __: self._shut_down(),
         }
+
+    @property
+    def peers(self) -> Mapping[bytes, Peer]:
+        """The connected processes of the session, by id."""
+        return self._peers
+
+    def warn_driver(self, text: str) -> None:
+        """Have the driver warn its user."""
+        driver = self._peers.get(self._driver_id)
+        if driver is not None:
+            driver.send(m.StoreNotice(text))
 
     def peer(self, process_id: bytes) -> Peer | None:
         """Return the connection of a process, if it is alive."""
@@ -118,7 +138,7 @@ class NodeServer:
     def handle(self, peer: Peer, message: Any) -> None:
         """Serve one message; a failure of ours is logged and does not end the node."""
         handler = self._handlers.get(type(message))
-        if handler is None:
+        if handler is None or (peer.observes and type(message) not in _FOR_OBSERVERS):
             _log.warning("ignoring an unexpected %s message", type(message).__name__)
             return
         try:
@@ -137,6 +157,7 @@ class NodeServer:
         self.objects.drop_process(peer.process_id)
         self.tasks.process_died(peer.process_id)
         self.actors.process_died(peer.process_id)
+        self.memory.process_died(peer.process_id)
         for other in self._peers.values():
             other.send(m.ProcessDied(peer.process_id))
         if peer.worker is not None:
@@ -174,6 +195,10 @@ class NodeServer:
                 m.PROTOCOL,
             )
             peer.close()
+            return
+        peer.pid = message.pid
+        if message.role == "observer":
+            peer.observes = True
             return
         peer.process_id = message.process_id
         self._peers[message.process_id] = peer

@@ -19,6 +19,7 @@ from ..errors import ObjectLostError, OwnerDiedError
 from ..serialization.exceptions import serialize_error
 from ..wire.ids import owner_of
 from ..wire.messages import FAILED, INLINE, STORED, Value
+from .call_sites import Site
 from .refs import ObjectRef
 
 __all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "died_value", "lost_value"]
@@ -36,6 +37,7 @@ class Entry:
         "data",
         "handle",
         "id",
+        "origin",
         "owned",
         "pin",
         "registered",
@@ -62,6 +64,8 @@ class Entry:
         self.registered = 0
         #: refs inside the value, kept alive with it
         self.contains: list[ObjectRef[Any]] | None = None
+        #: owned and stored: what made it, and where in the user's program
+        self.origin: tuple[str, Site | None] | None = None
         #: the task that will finish it
         self.task: Any = None
         #: weak reference to the live pin of this process
@@ -111,6 +115,8 @@ class ObjectTable:
         self.process_id = process_id
         self._ref_died: Callable[[Handle], None] = lambda handle: dropped(handle.entry)
         self.entries: dict[bytes, Entry] = {}
+        #: pins of freed objects that this process goes on to read; each knows its origin
+        self.still_read: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
         self._finished: deque[Entry] = deque()
         self._finishing = False
 
@@ -228,6 +234,10 @@ class ObjectTable:
         entry.contains = None
         if entry.state == STORED:
             freed.stored.append(entry.id)
+            pin = entry.pin()
+            if pin is not None and entry.origin is not None:
+                pin.origin = entry.origin
+                self.still_read[entry.id] = pin
         if entry.actor:
             freed.actors.append(entry.id)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..wire.ids import object_order
 from ..wire.messages import FUNCTION, STORED, Argument, Task
+from .call_sites import call_site
 
 if TYPE_CHECKING:
     from .objects import Entry, ObjectTable
@@ -48,6 +49,7 @@ class PendingTask:
         "retry_exceptions",
         "returns",
         "shape",
+        "site",
         "state",
         "task_id",
     )
@@ -64,6 +66,8 @@ class PendingTask:
         retry_exceptions: bytes = b"",
     ) -> None:
         self.task_id = task_id
+        #: where the user's program submitted it
+        self.site = call_site()
         self.order = object_order(task_id)
         self.function_id = function_id
         self.name = name
