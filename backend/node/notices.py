@@ -19,10 +19,12 @@ class Notices:
 
     Args:
         statistics: of the store.
+        capacity: its bytes.
     """
 
-    def __init__(self, statistics: Callable[[], StoreStatistics]) -> None:
+    def __init__(self, statistics: Callable[[], StoreStatistics], capacity: int) -> None:
         self._statistics = statistics
+        self._capacity = capacity
         #: takes a text for the driver to warn of
         self.warn: Callable[[str], None] = _log.warning
         self._warned_of_size = False
@@ -58,12 +60,11 @@ class Notices:
         self._warn_of_size(f"task {name} has stored arguments of {format_bytes(size)}", size)
 
     def _warn_of_size(self, what: str, size: int) -> None:
-        capacity = self._statistics().capacity
-        if self._warned_of_size or size <= capacity:
+        if self._warned_of_size or size <= self._capacity:
             return
         self._warned_of_size = True
         self.warn(
-            f"{what}, but the whole object store has {format_bytes(capacity)}: what does not fit "
+            f"{what}, but the whole object store has {format_bytes(self._capacity)}: what does not fit "
             "is used from files, which works and is slower than memory. Give millpond.init an "
             f"object_store_memory of more than {size} bytes, or make the parts smaller. (Further "
             "cases are not reported.)"

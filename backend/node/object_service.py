@@ -80,7 +80,7 @@ class ObjectService:
         validate: bool,
     ) -> None:
         self.core = StoreCore(arena.capacity, can_spill=storage is not None, validate=validate)
-        self.notices = Notices(self.core.statistics)
+        self.notices = Notices(self.core.statistics, arena.capacity)
         self._arena = arena
         self._mapping = ArenaMapping(arena.fd, arena.capacity)
         self._storage = storage

@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def notices() -> Notices:
-    return Notices(StoreCore(64 * MIB).statistics)
+    return Notices(StoreCore(64 * MIB).statistics, 64 * MIB)
 
 
 def test_a_full_disk_is_told_once_and_its_end_too(
