@@ -149,6 +149,33 @@ def test_what_a_killed_node_left_is_no_session() -> None:
         assert f"safe to remove: {left}" in told
 
 
+def test_the_status_shows_what_is_used(start: Start) -> None:
+    start(num_cpus=3, resources={"disk": 2})
+
+    @millpond.remote(num_cpus=1, resources={"disk": 0.5})
+    class Holder:
+        def ready(self) -> None:
+            pass
+
+    holder = Holder.remote()
+    millpond.get(holder.ready.remote())
+    ref = millpond.put(np.ones(MIB, np.uint8))
+    told = json.loads(succeed("status", "--json"))
+    used = {row["name"]: (row["used"], row["total"]) for row in told["resources"]}
+    assert used["disk"] == (0.5, 2)
+    assert used["CPU"] == (1, 3)
+    assert told["actors"] == 1
+    assert told["store"]["num_objects"] == 1
+    text = succeed("status")
+    assert [line.split() for line in text.splitlines() if line.startswith("disk")] == [
+        ["disk", "0.5", "2"]
+    ]
+    assert str(os.getpid()) in text
+    assert "no session is running" in fail("status", "--directory", "/proc")
+    del ref
+    millpond.kill(holder)
+
+
 def observe() -> socket.socket:
     millpond.statistics()  # the node listens
     (directory,) = Path(tempfile.gettempdir()).glob("millpond-*")

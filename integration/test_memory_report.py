@@ -200,6 +200,21 @@ def test_an_owner_that_cannot_answer_is_left_out_and_named(start: Start) -> None
     millpond.kill(owner)
 
 
+def test_the_call_site_is_the_line_that_used_dask(start: Start) -> None:
+    pytest.importorskip("dask")
+    import dask.array
+
+    start()
+    array = dask.array.ones((4 * MIB,), chunks=MIB) + 1
+    kept = array.persist(scheduler="millpond"); used = line()  # fmt: skip  # noqa: E702
+    assert float(kept.sum().compute(scheduler="millpond")) == 8 * MIB
+    (group,) = millpond.memory(group_by="call_site").groups
+    name = "test_the_call_site_is_the_line_that_used_dask"
+    assert group.key == f"{__file__}:{used} in {name}"
+    assert group.objects == 4
+    del kept, array
+
+
 # --- a full store ---
 
 

@@ -13,6 +13,7 @@ import click
 from .. import __version__
 from ..errors import MillpondError
 from ..report.memory import GROUPS, build_report
+from ..report.status import build_status
 from ..wire import messages as m
 from . import sessions
 
@@ -96,3 +97,19 @@ def memory(
         _print_json(report)
     else:
         click.echo(str(report))
+
+
+@main.command()
+@_session_options
+@_json_option
+def status(*, session: str | None, pid: int | None, directory: Path, as_json: bool) -> None:
+    """Show what a session has and uses: resources, workers, object store."""
+    try:
+        found = sessions.choose(sessions.find_sessions(directory), session, pid)
+        report = build_status(sessions.ask(found, m.GetSessionState(1)))
+    except MillpondError as error:
+        raise _Failure(str(error)) from None
+    if as_json:
+        _print_json(report)
+    else:
+        click.echo(f"{sessions.session_table([found])}\n\n{report}")

@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import operator
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from millpond.objectstore.core import StoreCore
 from millpond.objectstore.states import ObjectState
-from millpond.objectstore.statistics import ObjectRow
+from millpond.objectstore.table import ObjectRecord
 
 from ..wire import messages as m
 from ..wire.ids import owner_of
@@ -105,14 +106,17 @@ class MemoryReporter:
         report.answer(report.state)
 
     def _look(self, message: m.GetMemory) -> m.MemoryState:
-        rows = self._core.contents()
-        queued = self._core.requests.queue
-        created = [row for row in rows if row.state is ObjectState.CREATED]
+        records = self._core.table.records.values()
+        waiting = self._core.requests.queue
         return m.MemoryState(
             request=message.request,
-            objects=[_stored(row, waits=row.oid in queued) for row in _first(rows, message)],
-            total_bytes=sum(row.size for row in rows),
-            waiting_bytes=sum(row.size for row in created if row.oid in queued),
+            objects=[
+                _stored(record, waits=record.oid in waiting) for record in _first(records, message)
+            ],
+            total_bytes=sum([record.size for record in records]),
+            waiting_bytes=sum(
+                record.size for record in waiting.values() if record.state is ObjectState.CREATED
+            ),
             owners=[],
             silent=[],
             processes=[_process(*item) for item in self._peers.items()],
@@ -122,28 +126,36 @@ class MemoryReporter:
         )
 
 
-def _first(rows: list[ObjectRow], message: m.GetMemory) -> list[ObjectRow]:
-    """Return the rows to list, the first ones first. They come as the oldest first."""
-    count = min(message.limit or len(rows), len(rows))
+def _first(records: Collection[ObjectRecord], message: m.GetMemory) -> list[ObjectRecord]:
+    """Return the objects to list, the first ones first. They come as the oldest first."""
+    count = message.limit or len(records)
     if message.oldest_first:
-        return rows[:count]
-    return heapq.nlargest(count, rows, key=lambda row: row.size)
+        return list(itertools.islice(records, count))
+    return heapq.nlargest(count, records, key=_size)
 
 
-def _stored(row: ObjectRow, *, waits: bool) -> m.StoredObject:
+_size = operator.attrgetter("size")
+
+
+def _stored(record: ObjectRecord, *, waits: bool) -> m.StoredObject:
     return m.StoredObject(
-        row.oid, row.size, _state_word(row, waits=waits), row.in_memory, row.in_file, dict(row.pins)
+        record.oid,
+        record.size,
+        _state_word(record, waits=waits),
+        record.offset is not None,
+        record.has_file,
+        dict(record.pins),
     )
 
 
-def _state_word(row: ObjectRow, *, waits: bool) -> str:
-    if row.doomed:
+def _state_word(record: ObjectRecord, *, waits: bool) -> str:
+    if record.doomed:
         return "deleted, in use"
-    if row.state is ObjectState.CREATED:
+    if record.state is ObjectState.CREATED:
         return "waiting for room" if waits else "being written"
-    if row.state is ObjectState.SEALED:
-        return "in memory and file" if row.in_file else "in memory"
-    return str(row.state)
+    if record.state is ObjectState.SEALED:
+        return "in memory and file" if record.has_file else "in memory"
+    return str(record.state)
 
 
 def _process(process_id: bytes, peer: Peer) -> m.ProcessInfo:

@@ -64,8 +64,8 @@ class Notices:
             return
         self._warned_of_size = True
         self.warn(
-            f"{what}, but the whole object store has {format_bytes(self._capacity)}: what does not fit "
-            "is used from files, which works and is slower than memory. Give millpond.init an "
+            f"{what}, but the whole object store has {format_bytes(self._capacity)}: what does not "
+            "fit is used from files, which works and is slower than memory. Give millpond.init an "
             f"object_store_memory of more than {size} bytes, or make the parts smaller. (Further "
             "cases are not reported.)"
         )

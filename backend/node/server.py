@@ -28,7 +28,7 @@ _log = logging.getLogger("millpond.node")
 #: seconds that workers get to flush their output at shutdown
 _FLUSH = 0.15
 #: what a process may ask that is no part of the session
-_FOR_OBSERVERS = (m.GetMemory, m.GetStatistics)
+_FOR_OBSERVERS = (m.GetMemory, m.GetSessionState)
 
 
 class Peer(asyncio.Protocol):
@@ -115,6 +115,7 @@ class NodeServer:
             m.KillWorkerOf: self._kill_worker,
             m.Preload: lambda _, msg: self.pool.preload(msg.modules),
             m.GetStatistics: self._statistics,
+            m.GetSessionState: self._session_state,
             m.GetMemory: lambda p, msg: self.memory.report(msg, p.send),
             m.ObjectsDescribed: lambda p, msg: self.memory.described(p.process_id, msg),
             m.Shutdown: lambda _, __: self._shut_down(),
@@ -239,6 +240,21 @@ class NodeServer:
         store = {name: int(value) for name, value in asdict(self.objects.statistics()).items()}
         pids = [os.getpid(), *self.pool.pids()]
         peer.send(m.NodeStatistics(message.request, store, pids, len(self.pool.workers)))
+
+    def _session_state(self, peer: Peer, message: m.GetSessionState) -> None:
+        resources = self.tasks.queue.pool
+        workers = self.pool.workers.values()
+        peer.send(
+            m.SessionState(
+                message.request,
+                resources.total,
+                resources.available,
+                len(workers),
+                sum(worker.grant_key is not None for worker in workers),
+                sum(bool(worker.actor_id) for worker in workers),
+                {name: int(value) for name, value in asdict(self.objects.statistics()).items()},
+            )
+        )
 
     # --- the end ---
 

@@ -479,6 +479,21 @@ class ObjectsDescribed(msgspec.Struct, array_like=True, tag=93):
     owner: OwnerMemory
 
 
+class GetSessionState(msgspec.Struct, array_like=True, tag=95):
+    request: int
+
+
+class SessionState(msgspec.Struct, array_like=True, tag=96):
+    request: int
+    #: resources of the node in counted units, and what is left of them
+    total: dict[str, int]
+    available: dict[str, int]
+    workers: int
+    busy_workers: int
+    actors: int
+    store: dict[str, int]
+
+
 class StoreNotice(msgspec.Struct, array_like=True, tag=94):
     """Node to driver: something about the store that the user should be warned of."""
 
@@ -536,4 +551,6 @@ Message = (
     | DescribeObjects
     | ObjectsDescribed
     | StoreNotice
+    | GetSessionState
+    | SessionState
 )
