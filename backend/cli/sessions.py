@@ -71,7 +71,8 @@ def _candidates(parent: Path) -> Iterator[Path]:
             listens = stat.S_ISSOCK((path / "node.sock").lstat().st_mode)
         except OSError:
             continue
-        private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
+        # A link is open to all, and so is no session.
+        private = not status.st_mode & 0o077
         if private and status.st_uid == os.geteuid() and listens:
             yield path
 

@@ -176,6 +176,18 @@ def test_states_have_words(node: Node) -> None:
     assert words[oid(2, WORKER)] == "spilled"
 
 
+def test_only_new_objects_count_as_waiting(node: Node) -> None:
+    node.core.create(oid(4), 62 * MIB, DRIVER, "waits")
+    spilled = [oid(2, WORKER), oid(1), oid(3)]
+    for object_id in spilled[:2]:
+        node.core.spilled(object_id)
+    node.core.pin(spilled[0], DRIVER, "waits as well")
+    assert list(node.core.requests.queue) == [oid(4), spilled[0]]
+    node.ask()
+    node.loop.time_out()
+    assert node.answers[0].waiting_bytes == 62 * MIB
+
+
 def test_pins_are_listed_by_process(node: Node) -> None:
     node.core.pin(oid(1), WORKER, "one")
     node.core.pin(oid(1), WORKER, "two")
