@@ -2,6 +2,7 @@
 
 from . import errors
 from .adapters.import_hooks import install as _install_import_hooks
+from .api.memory import MemoryReport, memory
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
 from .api.remote import ActorHandle, RemoteFunction, remote
 from .api.session import Context, context, init, is_initialized, is_worker, shutdown
@@ -9,6 +10,7 @@ from .errors import (
     ActorDiedError,
     MillpondError,
     ObjectLostError,
+    ObjectStoreWarning,
     OutOfMemoryError,
     TaskCancelledError,
     TaskError,
@@ -20,9 +22,11 @@ __all__ = [
     "ActorDiedError",
     "ActorHandle",
     "Context",
+    "MemoryReport",
     "MillpondError",
     "ObjectLostError",
     "ObjectRef",
+    "ObjectStoreWarning",
     "OutOfMemoryError",
     "RemoteFunction",
     "Statistics",
@@ -37,6 +41,7 @@ __all__ = [
     "is_initialized",
     "is_worker",
     "kill",
+    "memory",
     "preload",
     "put",
     "remote",

@@ -8,6 +8,8 @@ An exception raised by *user* code is not wrapped: ``get`` raises the original o
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ActorDiedError",
     "ConfigurationError",
@@ -17,6 +19,7 @@ __all__ = [
     "NotInitializedError",
     "ObjectLostError",
     "ObjectStoreFullError",
+    "ObjectStoreWarning",
     "OutOfDiskError",
     "OutOfMemoryError",
     "OwnerDiedError",
@@ -24,6 +27,7 @@ __all__ = [
     "RemoteTraceback",
     "ResourceError",
     "SerializationError",
+    "SessionNotFoundError",
     "TaskCancelledError",
     "TaskError",
     "WorkerCrashedError",
@@ -40,6 +44,10 @@ class NotInitializedError(MillpondError, RuntimeError):
 
 class ConfigurationError(MillpondError, ValueError):
     """A setting given to `millpond.init` is wrong; the text says which, with its value."""
+
+
+class SessionNotFoundError(MillpondError, LookupError):
+    """The command ``millpond`` finds no running session, or several and none was chosen."""
 
 
 class ResourceError(MillpondError, ValueError):
@@ -75,11 +83,45 @@ class OwnerDiedError(ObjectLostError):
 
 
 class ObjectStoreFullError(MillpondError):
-    """No room can be made in the object store."""
+    """No room can be made in the object store; the text lists who holds it.
+
+    Attributes:
+        requested_bytes: of the objects that were refused.
+        used_bytes: bytes taken in the store.
+        capacity: bytes of the store.
+        holders: its largest objects, as in the report of `millpond.memory`.
+    """
+
+    requested_bytes: int = 0
+    used_bytes: int = 0
+    capacity: int = 0
+    holders: tuple[Any, ...] = ()
 
 
 class OutOfDiskError(MillpondError, OSError):
-    """The spill directory has no room left."""
+    """The spill directory has no room left.
+
+    Attributes:
+        requested_bytes: of the objects that were refused.
+        used_bytes: bytes taken in the store.
+        capacity: bytes of the store.
+        spill_location: where values are spilled.
+        free_bytes: bytes free there; None where unknown.
+        spilled_bytes: bytes that are spilled there now.
+        waiting_bytes: bytes of all objects that wait for room, those refused included.
+    """
+
+    requested_bytes: int = 0
+    used_bytes: int = 0
+    capacity: int = 0
+    spill_location: str | None = None
+    free_bytes: int | None = None
+    spilled_bytes: int = 0
+    waiting_bytes: int = 0
+
+
+class ObjectStoreWarning(UserWarning):
+    """Something in the object store works, but not as well as it could."""
 
 
 class OutOfMemoryError(MemoryError, MillpondError):  # this order: MemoryError makes instances

@@ -90,7 +90,8 @@ def test_everything_pinned_is_served_from_files(start: Callable[..., millpond.Co
 
 def test_one_object_larger_than_the_store(start: Callable[..., millpond.Context]) -> None:
     start(object_store_memory=16 * MIB)
-    ref = millpond.put(block(7, 40 * MIB))
+    with pytest.warns(millpond.ObjectStoreWarning, match=r"40.0 MiB .* has 16.0 MiB"):
+        ref = millpond.put(block(7, 40 * MIB))
     assert millpond.get(check_block.remote(ref, 7))
     made = make_block.remote(8, 40 * MIB)
     assert int(millpond.get(made)[-1]) == 8

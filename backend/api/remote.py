@@ -130,7 +130,7 @@ def attach_arguments(
     if payload.size < runtime.objects.inline.limit:
         task.payload = payload.to_bytes()
     else:
-        task.payload_ref = runtime.access.put_serialized(payload)
+        task.payload_ref = runtime.access.put_serialized(payload, f"arguments of {task.name}")
 
 
 class ActorClass:

@@ -28,6 +28,7 @@ from ..worker.output import redirect_output
 from ..worker.process import run_worker
 from . import zygote
 from .actor_service import ActorService
+from .memory_report import MemoryReporter
 from .memory_service import MemoryService
 from .object_service import ObjectService
 from .server import NodeServer, Peer
@@ -124,6 +125,10 @@ async def _serve(
     server = NodeServer(loop, settings.driver_id)
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
     server.objects = ObjectService(arena, storage, loop, validate=settings.validate)
+    server.objects.notices.warn = server.warn_driver
+    server.memory_report = MemoryReporter(
+        server.objects.core, server.peers, loop, settings.spill_dir or ""
+    )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)

@@ -33,6 +33,7 @@ from millpond.objectstore.mapping import ArenaMapping
 from millpond.objectstore.statistics import StoreStatistics
 
 from ..wire.messages import IN_ARENA, IN_FILE, LOST, MISSING, PRESENT, REFUSED, Location
+from .notices import Notices
 
 __all__ = ["ObjectService"]
 
@@ -79,6 +80,7 @@ class ObjectService:
         validate: bool,
     ) -> None:
         self.core = StoreCore(arena.capacity, can_spill=storage is not None, validate=validate)
+        self.notices = Notices(self.core.statistics, arena.capacity)
         self._arena = arena
         self._mapping = ArenaMapping(arena.fd, arena.capacity)
         self._storage = storage
@@ -216,6 +218,8 @@ class ObjectService:
                 self._arena.grow_ahead(place.offset + place.size)
             return Location(IN_ARENA, place.offset, place.size)
         assert self._storage is not None
+        if isinstance(command, CreateGranted):
+            self.notices.large_object(place.size)
         return Location(IN_FILE, 0, place.size, str(self._storage.path(place.oid)))
 
     def _why(self, command: CreateRefused) -> str:
@@ -245,7 +249,7 @@ class ObjectService:
         except Exception as error:  # noqa: BLE001 - the value stays in memory, whatever it was
             self._report(self._spill_failed, command.oid, error)
         else:
-            self._report(lambda oid: self._execute(self.core.spilled(oid)), command.oid)
+            self._report(self._spilled, command.oid)
 
     def _restore(self, command: Restore) -> None:
         assert self._storage is not None
@@ -272,10 +276,13 @@ class ObjectService:
         except RuntimeError:  # the loop is closed: the node is going down
             return
 
+    def _spilled(self, object_id: bytes) -> None:
+        self.notices.spill_worked()
+        self._execute(self.core.spilled(object_id))
+
     def _spill_failed(self, object_id: bytes, error: Exception) -> None:
         full = isinstance(error, OSError) and is_full(error)
-        if self._retry is None:
-            _log.error("spilling failed, values stay in memory: %s", error)
+        self.notices.spill_failed(error)
         self._execute(self.core.spill_failed(object_id, full))
         if self._retry is None:
             self._retry = self._loop.call_later(_RETRY_SPILL, self._retry_spill)

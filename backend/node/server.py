@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..errors import ProtocolError
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from .actor_service import ActorService
+from .memory_report import MemoryReporter
 from .memory_service import MemoryService
 from .object_service import ObjectService
 from .task_service import TaskService
@@ -27,6 +28,8 @@ _log = logging.getLogger("millpond.node")
 
 #: seconds that workers get to flush their output at shutdown
 _FLUSH = 0.15
+#: what a process may ask that is no part of the session
+_FOR_OBSERVERS = (m.GetMemory, m.GetSessionState)
 
 
 class Peer(asyncio.Protocol):
@@ -37,6 +40,9 @@ class Peer(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport
         self.process_id = b""
+        self.pid = 0
+        #: it may look, and nothing else
+        self.observes = False
         self.worker: Worker | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,6 +92,7 @@ class NodeServer:
         self.actors: ActorService
         self.pool: WorkerPool
         self.memory: MemoryService
+        self.memory_report: MemoryReporter
         #: done when the node may exit
         self.finished: asyncio.Future[None] = loop.create_future()
         self._shutting_down = False
@@ -110,8 +117,22 @@ class NodeServer:
             m.KillWorkerOf: self._kill_worker,
             m.Preload: lambda _, msg: self.pool.preload(msg.modules),
             m.GetStatistics: self._statistics,
+            m.GetSessionState: self._session_state,
+            m.GetMemory: lambda p, msg: self.memory_report.report(msg, p.send),
+            m.ObjectsDescribed: lambda p, msg: self.memory_report.described(p.process_id, msg),
             m.Shutdown: lambda _, __: self._shut_down(),
         }
+
+    @property
+    def peers(self) -> Mapping[bytes, Peer]:
+        """The connected processes of the session, by id."""
+        return self._peers
+
+    def warn_driver(self, text: str) -> None:
+        """Have the driver warn its user."""
+        driver = self._peers.get(self._driver_id)
+        if driver is not None:
+            driver.send(m.StoreNotice(text))
 
     def peer(self, process_id: bytes) -> Peer | None:
         """Return the connection of a process, if it is alive."""
@@ -120,7 +141,7 @@ class NodeServer:
     def handle(self, peer: Peer, message: Any) -> None:
         """Serve one message; a failure of ours is logged and does not end the node."""
         handler = self._handlers.get(type(message))
-        if handler is None:
+        if handler is None or (peer.observes and type(message) not in _FOR_OBSERVERS):
             _log.warning("ignoring an unexpected %s message", type(message).__name__)
             return
         try:
@@ -139,6 +160,7 @@ class NodeServer:
         self.objects.drop_process(peer.process_id)
         self.tasks.process_died(peer.process_id)
         self.actors.process_died(peer.process_id)
+        self.memory_report.process_died(peer.process_id)
         for other in self._peers.values():
             other.send(m.ProcessDied(peer.process_id))
         if peer.worker is not None:
@@ -177,6 +199,10 @@ class NodeServer:
                 m.PROTOCOL,
             )
             peer.close()
+            return
+        peer.pid = message.pid
+        if message.role == "observer":
+            peer.observes = True
             return
         peer.process_id = message.process_id
         self._peers[message.process_id] = peer
@@ -219,6 +245,21 @@ class NodeServer:
         pids = [os.getpid(), *self.pool.pids()]
         workers, kills = len(self.pool.workers), self.memory.kills
         peer.send(m.NodeStatistics(message.request, store, pids, workers, kills))
+
+    def _session_state(self, peer: Peer, message: m.GetSessionState) -> None:
+        resources = self.tasks.queue.pool
+        workers = self.pool.workers.values()
+        peer.send(
+            m.SessionState(
+                message.request,
+                resources.total,
+                resources.available,
+                len(workers),
+                sum(worker.grant_key is not None for worker in workers),
+                sum(bool(worker.actor_id) for worker in workers),
+                {name: int(value) for name, value in asdict(self.objects.statistics()).items()},
+            )
+        )
 
     # --- the end ---
 

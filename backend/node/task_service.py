@@ -94,6 +94,7 @@ class TaskService:
             for argument in task.arguments
             if argument.value.kind == m.STORED
         }
+        self._objects.notices.large_inputs(task.name, sum(stored.values()))
         expected = self._outputs.expect((task.function_id, task.name))
         output = sum(stored.values()) if expected is None else expected
         self._tasks[task.task_id] = _NodeTask(message, owner)

@@ -15,6 +15,7 @@ from ..serialization.exceptions import deserialize_exception
 from ..serialization.layout import SerializedValue
 from ..serialization.values import deserialize, serialize
 from ..wire.messages import FAILED, INLINE, STORED, Value
+from .call_sites import call_site
 from .objects import PENDING, Entry
 from .refs import ObjectRef
 from .waiter import Waiter
@@ -38,8 +39,8 @@ class Access:
         """Store a value; the ref can be used when this returns."""
         return self.put_serialized(serialize(value, "the value given to millpond.put"))
 
-    def put_serialized(self, serialized: SerializedValue) -> ObjectRef[Any]:
-        """Store a serialized value."""
+    def put_serialized(self, serialized: SerializedValue, made_by: str = "put") -> ObjectRef[Any]:
+        """Store a serialized value; ``made_by`` names the call in memory reports."""
         object_id = self._runtime.ids.reserve(1)
         if serialized.size < self._objects.inline.limit:
             outcome = Value(INLINE, serialized.to_bytes(), serialized.size)
@@ -51,7 +52,10 @@ class Access:
         with self._runtime.lock:
             entry, ref = self._objects.own(object_id)
             entry.contains = list(serialized.contained) or None
+            if outcome.kind == STORED:
+                entry.origin = (made_by, call_site())
             self._objects.finish(entry, outcome)
+        self._runtime.notices.show()
         return ref
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
@@ -78,7 +82,9 @@ class Access:
         for entry in entries:
             if entry.state == FAILED:
                 raise deserialize_exception(entry.data)
-        return self._read(entries, deadline)
+        values = self._read(entries, deadline)
+        self._runtime.notices.show()
+        return values
 
     def wait(self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None) -> None:
         """Wait until ``num_returns`` of ``refs`` are finished, or for ``timeout`` seconds."""

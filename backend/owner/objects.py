@@ -19,6 +19,7 @@ from ..errors import ObjectLostError, OwnerDiedError
 from ..serialization.exceptions import serialize_error
 from ..wire.ids import owner_of
 from ..wire.messages import FAILED, INLINE, STORED, Value
+from .call_sites import Site
 from .inline_budget import InlineBudget
 from .lineage import Recipe
 from .refs import ObjectRef
@@ -39,6 +40,7 @@ class Entry:
         "handle",
         "id",
         "lineage",
+        "origin",
         "owned",
         "pin",
         "rebuilds",
@@ -66,6 +68,8 @@ class Entry:
         self.registered = 0
         #: refs inside the value, kept alive with it
         self.contains: list[ObjectRef[Any]] | None = None
+        #: owned and stored: what made it, and where in the user's program
+        self.origin: tuple[str, Site | None] | None = None
         #: the task that will finish it, or rebuild it
         self.task: Any = None
         #: how to rebuild it, or why that cannot be; empty: it was put
@@ -125,6 +129,8 @@ class ObjectTable:
         self.inline = inline
         self._ref_died: Callable[[Handle], None] = lambda handle: dropped(handle.entry)
         self.entries: dict[bytes, Entry] = {}
+        #: pins of freed objects that this process goes on to read; each knows its origin
+        self.still_read: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
         self._finished: deque[Entry] = deque()
         self._finishing = False
 
@@ -256,6 +262,10 @@ class ObjectTable:
             freed.stored.append(entry.id)
         if isinstance(entry.lineage, Recipe):
             freed.recipes.append(entry.lineage)
+            pin = entry.pin()
+            if pin is not None and entry.origin is not None:
+                pin.origin = entry.origin
+                self.still_read[entry.id] = pin
         if entry.actor:
             freed.actors.append(entry.id)
 

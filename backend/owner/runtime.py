@@ -24,8 +24,10 @@ from ..wire.ids import ObjectIds, owner_of
 from ..wire.reactor import Connection, Reactor
 from .access import Access
 from .actor_calls import ActorCalls
+from .descriptions import describe
 from .functions import ExportedFunctions
 from .inline_budget import InlineBudget
+from .notices import Notices
 from .objects import PENDING, Entry, Freed, ObjectTable, died_value, lost_value
 from .rebuilding import Rebuilding
 from .refs import ObjectRef
@@ -78,6 +80,8 @@ class Runtime:
         self.reactor = Reactor(self._on_messages, self._on_closed, name=f"millpond-{role}-io")
         self.reactor.tick = self.tick
         self.requests = Requests(self.reactor.leadership)
+        #: what the node wants the user warned of; only a driver gets any
+        self.notices = Notices()
         self.functions = ExportedFunctions()
         self.releaser = Releaser(self)
         self.objects = ObjectTable(
@@ -107,10 +111,12 @@ class Runtime:
             m.FetchFunction: self._on_fetch_function,
             m.ProcessDied: self._on_process_died,
             m.Hello: self._on_hello,
+            m.DescribeObjects: self._on_describe_objects,
+            m.StoreNotice: lambda _, message: self.notices.add(message.text),
             **self.submission.handlers,
             **self.actor_calls.handlers,
         }
-        for answer in (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics):
+        for answer in (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
 
     # --- connections ---
@@ -341,6 +347,10 @@ class Runtime:
         with self.lock:
             self.objects.remove_borrows(message.object_ids, message.counts, message.borrower, freed)
             self.forget(freed)
+
+    def _on_describe_objects(self, connection: Connection, message: m.DescribeObjects) -> None:
+        owner = describe(self.objects, message.object_ids)
+        connection.send(m.ObjectsDescribed(message.request, owner))
 
     def _on_fetch_function(self, connection: Connection, message: m.FetchFunction) -> None:
         connection.send(m.FunctionBlob(message.request, self.functions.blob(message.function_id)))

@@ -12,7 +12,8 @@ from typing import Any
 
 from millpond.objectstore.mapping import ArenaMapping
 
-from ..errors import ObjectStoreFullError
+from ..errors import MillpondError
+from ..report.memory import MemoryReport, build_report
 from ..serialization.layout import SerializedValue
 from ..wire.messages import (
     IN_ARENA,
@@ -23,10 +24,13 @@ from ..wire.messages import (
     PRESENT,
     AbortObjects,
     CreateObjects,
+    GetMemory,
     Location,
     PinObjects,
     SealObjects,
 )
+from .call_sites import Site
+from .refusals import HOLDERS, refusal
 from .requests import Requests
 
 __all__ = ["Pin", "StoreClient"]
@@ -35,11 +39,13 @@ __all__ = ["Pin", "StoreClient"]
 class Pin:
     """Keeps an object's bytes in place; every buffer made from them refers to it."""
 
-    __slots__ = ("__weakref__", "_location", "_mapping")
+    __slots__ = ("__weakref__", "_location", "_mapping", "origin")
 
     def __init__(self, location: Location, mapping: ArenaMapping) -> None:
         self._location = location
         self._mapping = mapping
+        #: of an object that was freed while it is read
+        self.origin: tuple[str, Site | None] | None = None
 
     def buffer(self) -> Any:
         """Return a read-only buffer of the object's bytes, which keeps this pin alive."""
@@ -95,6 +101,7 @@ class StoreClient:
 
         Raises:
             ObjectStoreFullError: no room can be made.
+            OutOfDiskError: room could be made, but the disk is full.
         """
         ids = [object_id for object_id, _ in objects]
         answer = self._requests.ask(
@@ -107,7 +114,8 @@ class StoreClient:
         if len(granted) + len(present) < len(ids):
             self._connection.send(AbortObjects(granted))
             refused = [at for _, at in located if at.kind not in (IN_ARENA, IN_FILE, PRESENT)]
-            raise ObjectStoreFullError(refused[0].reason)
+            requested = sum(value.size for _, value in objects)
+            raise refusal(refused[0].reason, requested, self._report())
         try:
             for (_, value), location in located:
                 if location.kind == IN_ARENA:
@@ -120,8 +128,16 @@ class StoreClient:
         self._connection.send(SealObjects(granted))
         return present
 
+    def _report(self) -> MemoryReport | None:
+        """Return who holds the memory, for an error."""
+        try:
+            state = self._requests.ask(self._connection, GetMemory(0, HOLDERS))
+        except MillpondError:  # the node ends: the refusal is reported without
+            return None
+        return build_report(state)
+
     def pin(self, object_ids: list[bytes]) -> tuple[list[Pin], dict[bytes, str]]:
-        """Pin stored objects; waits while the node restores what was spilled.
+        """Pin stored objects, in order; waits while the node restores what was spilled.
 
         Returns:
             The pins, in order, and what became of those whose bytes are gone.

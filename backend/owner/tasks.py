@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..wire.ids import object_order
 from ..wire.messages import FUNCTION, STORED, Argument, Task
+from .call_sites import call_site
 
 if TYPE_CHECKING:
     from .lineage import Recipe
@@ -65,6 +66,7 @@ class PendingTask:
         "retry_exceptions",
         "returns",
         "shape",
+        "site",
         "state",
         "stops",
         "task_id",
@@ -84,6 +86,8 @@ class PendingTask:
         memory: int = 0,
     ) -> None:
         self.task_id = task_id
+        #: where the user's program submitted it
+        self.site = call_site()
         self.order = object_order(task_id)
         self.function_id = function_id
         self.name = name

@@ -1,0 +1,54 @@
+"""`memory`: who holds which bytes of the object store, and which line of the program made them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..report.memory import GROUPS, GroupBy, MemoryReport, build_report
+from ..wire import messages as m
+from .session import connected_runtime
+
+__all__ = ["MemoryReport", "memory"]
+
+_SORTS = ("size", "age")
+
+
+def memory(
+    *,
+    limit: int | None = 100,
+    sort: Literal["size", "age"] = "size",
+    group_by: GroupBy | None = None,
+) -> MemoryReport:
+    """Return who holds which memory of this session; printed, it is a table.
+
+    Each object of the store is listed with its size, its state, the processes that pin it, its
+    owner, and the line of the program that put it or submitted the task that made it. Works in the
+    driver and in tasks; ``millpond memory`` shows the same from another shell.
+
+    Args:
+        limit: objects, or groups, to list at most; None for all.
+        sort: "size" for the largest first, "age" for the oldest first. Groups are always sorted by
+            size.
+        group_by: "call_site" sums up the objects of each line of the program, "made_by" those of
+            each task's name, "owner" those of each process.
+
+    Raises:
+        TypeError: ``limit`` is not an integer.
+        ValueError: an argument has none of these values.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise TypeError(f"limit must be a number of rows or None, it is {limit!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be 1 or more, or None for all rows, it is {limit}")
+    if sort not in _SORTS:
+        raise ValueError(f"sort must be one of {', '.join(_SORTS)}; it is {sort!r}")
+    if group_by is not None and group_by not in GROUPS:
+        raise ValueError(
+            f"group_by must be one of {', '.join(GROUPS)}, or None; it is {group_by!r}"
+        )
+    runtime = connected_runtime()
+    runtime.releaser.drain()
+    rows = 0 if group_by is not None else limit or 0
+    asked = m.GetMemory(0, rows, oldest_first=sort == "age")
+    state = runtime.requests.ask(runtime.node, asked)
+    return build_report(state, limit=limit or 0, group_by=group_by)

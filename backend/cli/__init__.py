@@ -1,0 +1,1 @@
+"""The command ``millpond``: looks at running sessions from another shell."""

@@ -1,0 +1,171 @@
+"""Answers who holds which memory: the store's rows, and what their owners say of them.
+
+Owners are asked all at once; who does not answer within a moment is left out and named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import operator
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from millpond.objectstore.core import StoreCore
+from millpond.objectstore.states import ObjectState
+from millpond.objectstore.table import ObjectRecord
+
+from ..wire import messages as m
+from ..wire.ids import owner_of
+
+if TYPE_CHECKING:
+    from .server import Peer
+
+__all__ = ["MemoryReporter"]
+
+#: seconds that owners get to answer
+_PATIENCE = 1.0
+
+
+class _Report:
+    """One report, until every owner has answered or had its time."""
+
+    def __init__(self, state: m.MemoryState, answer: Callable[[m.MemoryState], None]) -> None:
+        self.state = state
+        self.answer = answer
+        self.asked: set[bytes] = set()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class MemoryReporter:
+    """Makes memory reports.
+
+    Args:
+        core: the store.
+        peers: the processes of the session, by id.
+        loop: the node's event loop.
+        spill_location: where values are spilled, empty for nowhere.
+    """
+
+    def __init__(
+        self,
+        core: StoreCore,
+        peers: Mapping[bytes, Peer],
+        loop: asyncio.AbstractEventLoop,
+        spill_location: str,
+    ) -> None:
+        self._core = core
+        self._peers = peers
+        self._loop = loop
+        self._spill_location = spill_location
+        self._numbers = itertools.count(1)
+        self._open: dict[int, _Report] = {}
+
+    def report(self, message: m.GetMemory, answer: Callable[[m.MemoryState], None]) -> None:
+        """Make a report; ``answer`` gets it."""
+        state = self._look(message)
+        report = _Report(state, answer)
+        number = next(self._numbers)
+        self._open[number] = report
+        ids: dict[bytes, list[bytes]] = {process_id: [] for process_id in self._peers}
+        for stored in state.objects:
+            owned = ids.get(owner_of(stored.object_id))
+            if owned is not None:
+                owned.append(stored.object_id)
+        report.asked = set(ids)
+        for process_id, object_ids in ids.items():
+            self._peers[process_id].send(m.DescribeObjects(number, object_ids))
+        report.timer = self._loop.call_later(_PATIENCE, self._finish, number)
+
+    def described(self, process_id: bytes, message: m.ObjectsDescribed) -> None:
+        """An owner answers."""
+        report = self._open.get(message.request)
+        if report is not None and process_id in report.asked:
+            report.state.owners.append(message.owner)
+            self._heard(message.request, report, process_id)
+
+    def process_died(self, process_id: bytes) -> None:
+        """A process will not answer any more."""
+        for number, report in list(self._open.items()):
+            if process_id in report.asked:
+                self._heard(number, report, process_id)
+
+    def _heard(self, number: int, report: _Report, process_id: bytes) -> None:
+        report.asked.discard(process_id)
+        if not report.asked:
+            self._finish(number)
+
+    def _finish(self, number: int) -> None:
+        report = self._open.pop(number)
+        if report.timer is not None:
+            report.timer.cancel()
+        report.state.silent = list(report.asked)
+        report.answer(report.state)
+
+    def _look(self, message: m.GetMemory) -> m.MemoryState:
+        records = self._core.table.records.values()
+        waiting = self._core.requests.queue
+        return m.MemoryState(
+            request=message.request,
+            objects=[
+                _stored(record, waits=record.oid in waiting) for record in _first(records, message)
+            ],
+            total_bytes=sum([record.size for record in records]),
+            waiting_bytes=sum(
+                record.size for record in waiting.values() if record.state is ObjectState.CREATED
+            ),
+            owners=[],
+            silent=[],
+            processes=[_process(*item) for item in self._peers.items()],
+            store={name: int(value) for name, value in asdict(self._core.statistics()).items()},
+            spill_location=self._spill_location,
+            spill_free=_free_bytes(self._spill_location),
+        )
+
+
+def _first(records: Collection[ObjectRecord], message: m.GetMemory) -> list[ObjectRecord]:
+    """Return the objects to list, the first ones first. They come as the oldest first."""
+    count = message.limit or len(records)
+    if message.oldest_first:
+        return list(itertools.islice(records, count))
+    return heapq.nlargest(count, records, key=_size)
+
+
+_size = operator.attrgetter("size")
+
+
+def _stored(record: ObjectRecord, *, waits: bool) -> m.StoredObject:
+    return m.StoredObject(
+        record.oid,
+        record.size,
+        _state_word(record, waits=waits),
+        record.offset is not None,
+        record.has_file,
+        dict(record.pins),
+    )
+
+
+def _state_word(record: ObjectRecord, *, waits: bool) -> str:
+    if record.doomed:
+        return "deleted, in use"
+    if record.state is ObjectState.CREATED:
+        return "waiting for room" if waits else "being written"
+    if record.state is ObjectState.SEALED:
+        return "in memory and file" if record.has_file else "in memory"
+    return str(record.state)
+
+
+def _process(process_id: bytes, peer: Peer) -> m.ProcessInfo:
+    role = "driver" if peer.worker is None else "actor" if peer.worker.actor_id else "worker"
+    return m.ProcessInfo(process_id, role, peer.pid)
+
+
+def _free_bytes(location: str) -> int:
+    """Return the bytes that are free in a local directory, -1 for anything else."""
+    try:
+        return shutil.disk_usage(location).free
+    except OSError:
+        return -1
