@@ -5,6 +5,7 @@ from .adapters.import_hooks import install as _install_import_hooks
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
 from .api.remote import ActorHandle, RemoteFunction, remote
 from .api.session import Context, context, init, is_initialized, is_worker, shutdown
+from .api.spill_options import SpillOptions
 from .errors import (
     ActorDiedError,
     MillpondError,
@@ -23,6 +24,7 @@ __all__ = [
     "ObjectLostError",
     "ObjectRef",
     "RemoteFunction",
+    "SpillOptions",
     "Statistics",
     "TaskCancelledError",
     "TaskError",

@@ -18,6 +18,7 @@ PUBLIC = [
     "ObjectLostError",
     "ObjectRef",
     "RemoteFunction",
+    "SpillOptions",
     "Statistics",
     "TaskCancelledError",
     "TaskError",

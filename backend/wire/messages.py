@@ -7,6 +7,8 @@ answer carry ``request``, a number the sender chose; the answer repeats it.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 __all__ = [
@@ -344,12 +346,26 @@ class LogLines(msgspec.Struct, array_like=True, tag=67):
     text: str
 
 
+class SpillSettings(msgspec.Struct, array_like=True):
+    """Where and how the node spills: `millpond.SpillOptions`, checked."""
+
+    #: empty, without a URI: the session's directory
+    directories: list[str]
+    uri: str
+    #: "lz4" or "zstd"
+    compression: Literal["lz4", "zstd"] | None
+    quota: int | None
+    free_space_floor: int | None
+    disk_full_timeout: float
+
+
 class Start(msgspec.Struct, array_like=True, tag=70):
     """Driver to node, first message: the settings."""
 
     session_dir: str
     object_store_memory: int
-    spill_dir: str | None
+    #: None: never
+    spill: SpillSettings | None
     resources: dict[str, int]
     preload: list[str]
     sys_path: list[str]
