@@ -7,8 +7,6 @@ answer carry ``request``, a number the sender chose; the answer repeats it.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 __all__ = [
@@ -352,8 +350,7 @@ class SpillSettings(msgspec.Struct, array_like=True):
     #: empty, without a URI: the session's directory
     directories: list[str]
     uri: str
-    #: "lz4" or "zstd"
-    compression: Literal["lz4", "zstd"] | None
+    compression: str | None
     quota: int | None
     free_space_floor: int | None
     disk_full_timeout: float

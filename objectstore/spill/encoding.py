@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import xxhash
 
@@ -56,12 +56,12 @@ class Codec:
         compression: "lz4" or "zstd" (both of Arrow, with the GIL released), or None.
     """
 
-    def __init__(self, compression: Compression | None) -> None:
+    def __init__(self, compression: str | None) -> None:
         self._codec: pa.Codec | None = None
         if compression is not None:
             import pyarrow as pa  # takes 100 ms, and most sessions never compress
 
-            self._codec = pa.Codec(compression)
+            self._codec = pa.Codec(cast("Compression", compression))
 
     def encode(self, view: memoryview, write: Callable[[memoryview], object]) -> Encoded:
         """Give all of an object's bytes to `write`, piece by piece."""

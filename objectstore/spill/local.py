@@ -27,7 +27,7 @@ from .directory import SpillDirectory
 from .encoding import ChecksumMismatch, Codec, Encoded, verify
 from .rotation import Rotation
 from .segments import Extent, Garbage, Reservation, SegmentTable
-from .storage import Compression, CorruptSpill, FileExtent, SpillStatistics
+from .storage import CorruptSpill, FileExtent, SpillStatistics
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class LocalStorage:
         self,
         parents: Sequence[str | os.PathLike[str]],
         *,
-        compression: Compression | None = None,
+        compression: str | None = None,
         quota: int | None = None,
         floor: int | None = None,
         clock: Callable[[], float] = time.monotonic,

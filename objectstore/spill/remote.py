@@ -25,7 +25,7 @@ from .copies import Copies
 from .encoding import ChecksumMismatch, Codec, Encoded
 from .local import LocalStorage
 from .segments import Extent, SegmentTable
-from .storage import Compression, CorruptSpill, FileExtent, SpillStatistics
+from .storage import CorruptSpill, FileExtent, SpillStatistics
 from .uri import without_secrets
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class RemoteStorage:
         uri: str,
         local: str | os.PathLike[str],
         *,
-        compression: Compression | None = None,
+        compression: str | None = None,
         quota: int | None = None,
         floor: int | None = None,
         filesystem: FileSystem | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol, get_args
 
-#: The names of the compressions that can be chosen.
+#: The compressions that can be chosen.
 Compression = Literal["lz4", "zstd"]
 COMPRESSIONS: Final = get_args(Compression)
 

@@ -91,7 +91,7 @@ def test_options_do_not_show_secrets() -> None:
     with pytest.raises(ConfigurationError) as caught:
         SpillOptions([uri, 5])  # type: ignore[list-item]
     assert "SECRET" not in str(caught.value)
-    with pytest.raises(ConfigurationError, match="s3://bucket/dir.* among 2") as caught:
+    with pytest.raises(ConfigurationError, match=r"s3://bucket/dir.* among 2") as caught:
         SpillOptions([uri, "dir"])
     assert "SECRET" not in str(caught.value)
 

@@ -91,7 +91,7 @@ def test_leaves_the_floor_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     none = SpillDirectory(tmp_path, floor=0)
     disk(10**9, 60 * 10**6)  # one hundredth of the disk is 10 MB
     by_default.admit(50 * 10**6)
-    with pytest.raises(OSError, match="60000000 of 1000000000 .* 10000000 are to stay") as caught:
+    with pytest.raises(OSError, match=r"60000000 of 1000000000 .* 10000000 are to stay") as caught:
         by_default.admit(50 * 10**6 + 1)
     assert is_full(caught.value)
     with pytest.raises(OSError, match="500000000 are to stay free, and 1 are needed"):
