@@ -435,7 +435,7 @@ def _reader(path: str, offset: int) -> Iterator[tuple[int, Callable[[memoryview]
         while done < len(view):
             count = os.preadv(fd, [view[done:]], offset)
             if count == 0:
-                raise _Short(f"its file ends after {offset} bytes")
+                raise _Short(f"its file ends after {os.fstat(fd).st_size} bytes")
             done += count
             offset += count
 

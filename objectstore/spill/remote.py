@@ -251,6 +251,9 @@ class RemoteStorage:
         except (ValueError, OSError, NotImplementedError) as error:
             text = str(error).replace(uri, without_secrets(uri))
             raise ValueError(f"the spill URI {without_secrets(uri)} is wrong: {text}") from None
+        if not base.strip("/"):
+            text = f"the spill URI {without_secrets(uri)} is wrong: it names no bucket"
+            raise ValueError(text)
         return filesystem, base
 
     # -- forgetting --
