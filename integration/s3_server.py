@@ -53,6 +53,7 @@ class S3Server:
                     *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self._directory}"),
                     f"-s3.config={self._directory / 's3.json'}",
                     *("-s3.autoCreateBucket=false", "-master.volumeSizeLimitMB=128"),
+                    *("-s3.port.iceberg=0", "-s3.port.lance=0"),
                     *("-volume.max=40", "-master.telemetry=false"),
                 ],
                 stdout=log,

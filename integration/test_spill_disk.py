@@ -77,7 +77,6 @@ def test_a_full_disk_loses_nothing_and_work_goes_on_when_space_comes_back(
     producer.join(60.0)
     assert not producer.is_alive()
     assert all_there(refs)
-    del refs
 
 
 def test_another_disk_takes_what_one_has_no_room_for(start: Start, mount: Mount) -> None:

@@ -168,7 +168,6 @@ def test_a_server_that_is_killed_and_restarted_loses_nothing(
     assert not worker.is_alive()
     assert ready == [True] * 20
     assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(refs)]))
-    del refs
 
 
 def test_a_server_that_is_gone_does_not_stop_the_end(tmp_path: Path, start: Start) -> None:

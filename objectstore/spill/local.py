@@ -101,6 +101,7 @@ class LocalStorage:
         #: Files of direct objects that are to be removed.
         self._unwanted: list[str] = []
         self._garbage = threading.Event()
+        self._collecting = threading.Lock()
         self._closed = False
         self._collector = threading.Thread(
             target=self._collect_forever, name="millpond-spill-collector", daemon=True
@@ -301,13 +302,14 @@ class LocalStorage:
 
     def _collect(self, *, everything: bool = False) -> None:
         """Give back dead space."""
-        with self._lock:
-            garbage = self._table.collect(everything=everything)
-            unwanted, self._unwanted = self._unwanted, []
-        for path in unwanted:
-            _tell_failure(partial(_remove_direct, path))
-        for piece in garbage:
-            _tell_failure(partial(self._give_back, piece))
+        with self._collecting:  # so that the space is free when this returns
+            with self._lock:
+                garbage = self._table.collect(everything=everything)
+                unwanted, self._unwanted = self._unwanted, []
+            for path in unwanted:
+                _tell_failure(partial(_remove_direct, path))
+            for piece in garbage:
+                _tell_failure(partial(self._give_back, piece))
 
     def _give_back(self, garbage: Garbage) -> None:
         assert isinstance(garbage.place, int)

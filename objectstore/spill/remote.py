@@ -106,6 +106,7 @@ class RemoteStorage:
         self._calls = 0
         self._damaged = 0
         self._garbage = threading.Event()
+        self._collecting = threading.Lock()
         try:
             self.check()
         except BaseException:
@@ -275,6 +276,11 @@ class RemoteStorage:
             self._garbage.clear()
             if self._closing.is_set():
                 return
+            self._collect()
+
+    def _collect(self) -> None:
+        """Delete the remote objects without objects."""
+        with self._collecting:
             with self._lock:
                 garbage = self._table.collect()
             for piece in garbage:
