@@ -169,7 +169,9 @@ def main() -> None:
         for name, way in ways.items():
             results[name].append(way())
     for name, pairs in results.items():
-        written, read = (size / 1e6 / float(np.median(column)) for column in zip(*pairs, strict=True))
+        written, read = (
+            size / 1e6 / float(np.median(column)) for column in zip(*pairs, strict=True)
+        )
         print(f"| {name} | {written:.0f} | {read:.0f} |")
     for name, check in (("xxh3", xxhash.xxh3_64_intdigest), ("crc32 of zlib", zlib.crc32)):
         took = min(seconds(lambda check=check: check(content)) for _ in range(3))  # type: ignore[misc]

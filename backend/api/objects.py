@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, overload
 
+from millpond.objectstore.spill.storage import SpillStatistics
 from millpond.objectstore.statistics import StoreStatistics
 
 from ..owner.objects import PENDING
@@ -185,11 +186,13 @@ class Statistics:
         store: the object store; sizes in bytes.
         workers: worker processes.
         processes: process ids of everything the session started.
+        spill: what is kept outside memory; None when nothing is ever spilled.
     """
 
     store: StoreStatistics
     workers: int
     processes: list[int]
+    spill: SpillStatistics | None = None
 
 
 def statistics() -> Statistics:
@@ -198,4 +201,5 @@ def statistics() -> Statistics:
     runtime.releaser.drain()
     answer = runtime.requests.ask(runtime.node, m.GetStatistics(0))
     store = StoreStatistics(**{f.name: answer.store[f.name] for f in fields(StoreStatistics)})
-    return Statistics(store, answer.workers, answer.pids)
+    spill = None if answer.spill is None else SpillStatistics(**answer.spill)
+    return Statistics(store, answer.workers, answer.pids, spill)

@@ -28,7 +28,7 @@ from millpond.objectstore.commands import (
 from millpond.objectstore.core import StoreCore
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.mapping import ArenaMapping
-from millpond.objectstore.spill.storage import FileExtent, Storage
+from millpond.objectstore.spill.storage import FileExtent, SpillStatistics, Storage
 from millpond.objectstore.statistics import StoreStatistics
 
 from ..wire.messages import IN_ARENA, IN_FILE, LOST, MISSING, REFUSED, Location
@@ -151,6 +151,10 @@ class ObjectService:
     def statistics(self) -> StoreStatistics:
         """Return a snapshot of the store."""
         return self.core.statistics()
+
+    def spill_statistics(self) -> SpillStatistics | None:
+        """Return what the spill storage keeps, if there is one."""
+        return None if self._files is None else self._files.storage.statistics()
 
     def close(self) -> None:
         """End the file work and remove every spill file."""

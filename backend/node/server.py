@@ -213,7 +213,9 @@ class NodeServer:
     def _statistics(self, peer: Peer, message: m.GetStatistics) -> None:
         store = {name: int(value) for name, value in asdict(self.objects.statistics()).items()}
         pids = [os.getpid(), *self.pool.pids()]
-        peer.send(m.NodeStatistics(message.request, store, pids, len(self.pool.workers)))
+        spilled = self.objects.spill_statistics()
+        spill = None if spilled is None else asdict(spilled)
+        peer.send(m.NodeStatistics(message.request, store, pids, len(self.pool.workers), spill))
 
     # --- the end ---
 

@@ -396,6 +396,8 @@ class NodeStatistics(msgspec.Struct, array_like=True, tag=75):
     store: dict[str, int]
     pids: list[int]
     workers: int
+    #: of the spill storage; None without one
+    spill: dict[str, int] | None = None
 
 
 class Preload(msgspec.Struct, array_like=True, tag=76):

@@ -41,10 +41,13 @@ _ALIGNMENT: Final = 4096
 
 _PUNCH_HOLE: Final = 0x02  # FALLOC_FL_PUNCH_HOLE
 _KEEP_SIZE: Final = 0x01  # FALLOC_FL_KEEP_SIZE
-_SYNC_WRITE: Final = 0x02  # SYNC_FILE_RANGE_WRITE
+_SYNC_AND_WAIT: Final = 0x07  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER
+
+#: Bytes after which a writer waits for the disk.
+_FLUSH: Final = 8 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_fallocate = _libc.fallocate64
+_fallocate = _libc.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _sync_file_range = _libc.sync_file_range
 _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
@@ -372,17 +375,25 @@ class _Short(Exception):  # noqa: N818 - the name says what happened
 
 
 class _SegmentWriter:
-    """Writes objects to segments in a directory, opening one file at a time."""
+    """Writes objects to segments in a directory, one file at a time, past the page cache.
+
+    What is written is brought to the disk at once and dropped from the page cache: it left memory
+    to make room there, and reusing the same pages is faster than dirtying ever more of them.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._segment = -1
         self._fd = -1
+        #: What is in the page cache still: [start, end) of the file.
+        self._start = self._end = 0
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        if failure is not None:
+            self._start = self._end  # it is all given up
         self._close()
 
     def at(self, room: Reservation) -> Callable[[memoryview], None]:
@@ -393,19 +404,35 @@ class _SegmentWriter:
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(path, flags, 0o600)
             self._segment = room.segment
-        fd, offset = self._fd, room.offset
+            self._start = self._end = room.offset
+        offset = room.offset
 
         def write(piece: memoryview) -> None:
             nonlocal offset
-            pwrite_all(fd, [piece], offset)
-            # Let the disk begin, so that the page cache can be taken away without waiting.
-            _sync_file_range(fd, offset, len(piece), _SYNC_WRITE)
+            pwrite_all(self._fd, [piece], offset)
             offset += len(piece)
+            self._end = offset
+            if self._end - self._start >= _FLUSH:
+                self._flush()
 
         return write
 
+    def _flush(self) -> None:
+        """Wait until the disk has the bytes, and forget them; errors of the disk appear here."""
+        start, size = self._start, self._end - self._start
+        if size and _sync_file_range(self._fd, start, size, _SYNC_AND_WAIT):
+            number = ctypes.get_errno()
+            if number not in (errno.EINVAL, errno.ENOSYS, errno.ESPIPE):  # it is not known there
+                raise OSError(number, os.strerror(number))
+        os.posix_fadvise(self._fd, start, size, os.POSIX_FADV_DONTNEED)
+        self._start = self._end
+
     def _close(self) -> None:
-        if self._fd >= 0:
+        if self._fd < 0:
+            return
+        try:
+            self._flush()
+        finally:
             fd, self._fd = self._fd, -1
             os.close(fd)  # where a network file system reports what it could not write
 
