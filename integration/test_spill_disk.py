@@ -102,6 +102,19 @@ def test_the_quota_is_never_exceeded(start: Start, tmp_path: Path) -> None:
         del refs
 
 
+def test_an_object_larger_than_memory_and_quota_is_refused_and_work_goes_on(
+    start: Start, tmp_path: Path
+) -> None:
+    start(object_store_memory=16 * MIB, spill=millpond.SpillOptions(tmp_path, quota=24 * MIB))
+    with pytest.raises(millpond.MillpondError, match="the spill quota is used up: 0 of 25165824"):
+        millpond.put(block(1, 40 * MIB))
+    ref = millpond.put(block(2, 20 * MIB))
+    assert millpond.get(is_block.remote(ref, 2))
+    statistics = millpond.statistics()
+    assert statistics.spill is not None
+    assert 20 * MIB <= statistics.spill.direct_bytes == statistics.spill.allocated_bytes < 24 * MIB
+
+
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])
 def test_compression_saves_space_and_changes_no_value(
     start: Start, tmp_path: Path, compression: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +91,20 @@ def test_everything_is_deleted_at_shutdown(start: Start, server: S3Server) -> No
     assert millpond.get(is_block.remote(refs[0], 0))
     millpond.shutdown()
     assert server.keys() == []
+
+
+def test_a_driver_that_is_killed_leaves_nothing(server: S3Server) -> None:
+    program = (
+        "import millpond, os, signal, sys\n"
+        "millpond.init(num_cpus=1, object_store_memory=16 << 20, spill=sys.argv[1], preload=[])\n"
+        "refs = [millpond.put(bytes(4 << 20)) for _ in range(8)]\n"
+        "print('full', flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", program, server.uri(f"{BUCKET}/killed")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout == "full\n", done.stderr
+    eventually(lambda: not server.keys(), "the node deletes what it spilled", 30.0)
 
 
 def test_reading_more_than_fits_and_larger_than_the_store(start: Start, server: S3Server) -> None:

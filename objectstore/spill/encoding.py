@@ -9,6 +9,7 @@ decompressor. Where the bytes go is not known here.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
@@ -57,11 +58,8 @@ class Codec:
     """
 
     def __init__(self, compression: str | None) -> None:
-        self._codec: pa.Codec | None = None
-        if compression is not None:
-            import pyarrow as pa  # takes 100 ms, and most sessions never compress
-
-            self._codec = pa.Codec(cast("Compression", compression))
+        self._compression = cast("Compression | None", compression)
+        self._codecs = threading.local()  # nothing says that one may be shared
 
     def encode(self, view: memoryview, write: Callable[[memoryview], object]) -> Encoded:
         """Give all of an object's bytes to `write`, piece by piece."""
@@ -94,16 +92,24 @@ class Codec:
             self._decompress(piece, target)
 
     def _compressed(self, chunk: memoryview) -> memoryview:
-        if self._codec is None:
+        if self._compression is None:
             return chunk
-        compressed = memoryview(self._codec.compress(chunk)).cast("B")
+        compressed = memoryview(self._codec().compress(chunk)).cast("B")
         return compressed if len(compressed) <= len(chunk) * _WORTH_IT else chunk
 
     def _decompress(self, piece: memoryview, target: memoryview) -> None:
-        assert self._codec is not None
-        content = self._codec.decompress(piece, decompressed_size=len(target))
+        content = self._codec().decompress(piece, decompressed_size=len(target))
         with address_of(target) as destination:
             ctypes.memmove(destination, content.address, len(target))
+
+    def _codec(self) -> pa.Codec:
+        codec: pa.Codec | None = getattr(self._codecs, "codec", None)
+        if codec is None:
+            import pyarrow as pa  # takes 100 ms, and most sessions never compress
+
+            assert self._compression is not None
+            codec = self._codecs.codec = pa.Codec(self._compression)
+        return codec
 
 
 def verify(encoded: Encoded, read: Callable[[memoryview], None]) -> None:
