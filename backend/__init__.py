@@ -6,6 +6,7 @@ from .api.memory import MemoryReport, memory
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
 from .api.remote import ActorHandle, RemoteFunction, remote
 from .api.session import Context, context, init, is_initialized, is_worker, shutdown
+from .api.spill_options import SpillOptions
 from .errors import (
     ActorDiedError,
     MillpondError,
@@ -29,6 +30,7 @@ __all__ = [
     "ObjectStoreWarning",
     "OutOfMemoryError",
     "RemoteFunction",
+    "SpillOptions",
     "Statistics",
     "TaskCancelledError",
     "TaskError",

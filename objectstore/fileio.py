@@ -83,48 +83,42 @@ def write_file(path: str | os.PathLike[str], parts: Sequence[ReadableBuffer]) ->
         raise
 
 
-def read_file(path: str | os.PathLike[str], view: memoryview) -> None:
-    """Fill a writable view from the start of a file, without the GIL.
-
-    Raises:
-        OSError: it could not be read, or is shorter than the view (`errno.EIO`).
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        done = 0
-        while done < len(view):
-            count = os.preadv(fd, [view[done : done + _CALL_MAX]], done)
-            if count == 0:
-                text = f"the file ends after {done} of {len(view)} bytes"
-                raise OSError(errno.EIO, text, os.fspath(path))
-            done += count
-    finally:
-        os.close(fd)
-
-
-def map_file(path: str | os.PathLike[str], size: int, pin: object = None) -> pa.Buffer:
-    """A read-only buffer over the first `size` bytes of a file, which may be deleted meanwhile.
+def map_file(
+    path: str | os.PathLike[str], size: int, pin: object = None, offset: int = 0
+) -> pa.Buffer:
+    """A read-only buffer over `size` bytes of a file, which may be deleted meanwhile.
 
     The buffer, and whatever is built over it, keeps the mapping and `pin` alive.
 
+    Args:
+        path: the file.
+        size: bytes of the buffer.
+        pin: what to keep alive.
+        offset: where in the file it starts; any number of bytes.
+
     Raises:
-        OSError: it could not be opened or mapped, or is shorter than `size` (`errno.EIO`).
+        OSError: it could not be opened or mapped, or ends before the buffer does (`errno.EIO`).
     """
     import pyarrow as pa  # takes 100 ms, and many processes never read a large value
 
     if size == 0:
-        content = pa.py_buffer(b"")
+        content, skipped = pa.py_buffer(b""), 0
     else:
+        skipped = offset % mmap.ALLOCATIONGRANULARITY
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             found = os.fstat(fd).st_size
-            if found < size:
-                text = f"the file has {found} bytes instead of {size}"
+            if found < offset + size:
+                text = f"the file has {found} bytes instead of {offset + size}"
                 raise OSError(errno.EIO, text, os.fspath(path))
-            content = pa.py_buffer(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ))
+            content = pa.py_buffer(
+                mmap.mmap(
+                    fd, skipped + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset - skipped
+                )
+            )
         finally:
             os.close(fd)
-    return pa.foreign_buffer(content.address, size, base=(content, pin))
+    return pa.foreign_buffer(content.address + skipped, size, base=(content, pin))
 
 
 def is_full(error: OSError) -> bool:

@@ -21,6 +21,7 @@ PUBLIC = [
     "ObjectStoreWarning",
     "OutOfMemoryError",
     "RemoteFunction",
+    "SpillOptions",
     "Statistics",
     "TaskCancelledError",
     "TaskError",

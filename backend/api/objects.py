@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, overload
 
+from millpond.objectstore.spill.storage import SpillStatistics
 from millpond.objectstore.statistics import StoreStatistics
 
 from ..owner.objects import PENDING
@@ -189,12 +190,14 @@ class Statistics:
         processes: process ids of everything the session started.
         memory_kills: workers that were stopped because heap memory ran out, or their task used
             more than it declared.
+        spill: what is kept outside memory; None when nothing is ever spilled.
     """
 
     store: StoreStatistics
     workers: int
     processes: list[int]
     memory_kills: int
+    spill: SpillStatistics | None = None
 
 
 def statistics() -> Statistics:
@@ -203,4 +206,5 @@ def statistics() -> Statistics:
     runtime.releaser.drain()
     answer = runtime.requests.ask(runtime.node, m.GetStatistics(0))
     store = StoreStatistics(**{f.name: answer.store[f.name] for f in fields(StoreStatistics)})
-    return Statistics(store, answer.workers, answer.pids, answer.memory_kills)
+    spill = None if answer.spill is None else SpillStatistics(**answer.spill)
+    return Statistics(store, answer.workers, answer.pids, answer.memory_kills, spill)

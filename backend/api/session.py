@@ -29,6 +29,7 @@ from ..wire.framing import FrameDecoder, encode_frame
 from ..wire.ids import new_process_id
 from .log_printer import LogPrinter
 from .settings import Settings
+from .spill_options import SpillOptions, spill_settings
 
 __all__ = [
     "Context",
@@ -42,6 +43,8 @@ __all__ = [
 
 #: seconds after which a node that does not end by itself is killed
 _PATIENCE = 5.0
+#: the same for one that has remote objects to delete
+_REMOTE_PATIENCE = 60.0
 
 _lock = threading.RLock()
 _session: Session | None = None
@@ -104,7 +107,7 @@ class Session:
         start = m.Start(
             self._directory,
             settings.object_store_memory,
-            self._spill_directory(),
+            spill_settings(settings.spill),
             settings.counted_resources(),
             list(settings.preload),
             [os.path.abspath(path) for path in sys.path],  # noqa: PTH100 - "" is the present directory
@@ -138,11 +141,6 @@ class Session:
         self.runtime.reactor.start()
         connection.send(self.runtime.hello())
 
-    def _spill_directory(self) -> str | None:
-        if self.settings.spill is False:
-            return None
-        return self.settings.spill or self._directory
-
     def _receive_started(self, node: socket.socket) -> int:
         decoder = FrameDecoder()
         fds: list[int] = []
@@ -165,9 +163,11 @@ class Session:
     def stop(self) -> None:
         """End everything this session started."""
         runtime = self.runtime
+        spill = self.settings.spill
+        patience = _REMOTE_PATIENCE if spill is not False and spill.uri else _PATIENCE
         if not runtime.node.closed:
             runtime.node.send(m.Shutdown())
-            self._stopped.wait(_PATIENCE)
+            self._stopped.wait(patience)
         runtime.close()
         self._printer.close()
         try:
@@ -183,7 +183,12 @@ def init(
     num_cpus: float | None = None,
     resources: Mapping[str, float] | None = None,
     object_store_memory: int | None = None,
-    spill: str | os.PathLike[str] | Literal[False] | None = None,
+    spill: SpillOptions
+    | str
+    | os.PathLike[str]
+    | Iterable[str | os.PathLike[str]]
+    | Literal[False]
+    | None = None,
     preload: Iterable[str] | None = None,
     log_to_driver: bool | None = None,
     memory: int | None = None,
@@ -198,8 +203,9 @@ def init(
         resources: custom resources that tasks can ask for, name -> amount.
         object_store_memory: bytes of shared memory for objects (30 % of the machine's).
             Never exceeded: what does not fit is spilled.
-        spill: directory for objects that do not fit (one of the session's own, below the
-            temporary directory); False to never spill.
+        spill: where objects go that do not fit: a directory (one of the session's own, below the
+            temporary directory), several, used in turns, or a URI such as
+            ``s3://bucket/prefix``; `SpillOptions` to say more; False to never spill.
         preload: modules that workers have imported beforehand (numpy, pandas, pyarrow, where
             installed).
         log_to_driver: show what tasks print (yes).

@@ -13,6 +13,7 @@ from millpond.scheduler.resources import EXPECTED_MEMORY, amount
 
 from ..errors import ConfigurationError
 from ..node.cgroup import limited_groups
+from .spill_options import SpillOptions, checked_spill
 
 __all__ = ["DEFAULT_PRELOAD", "Settings", "machine_memory"]
 
@@ -44,8 +45,8 @@ class Settings:
     num_cpus: float
     resources: Mapping[str, float]
     object_store_memory: int
-    #: where values are spilled; None for the session's own directory, False for never
-    spill: str | Literal[False] | None
+    #: where values are spilled; False for never
+    spill: SpillOptions | Literal[False]
     preload: tuple[str, ...]
     log_to_driver: bool
     #: bytes of heap that tasks may use together; None: what the machine and the store leave
@@ -58,7 +59,7 @@ class Settings:
         num_cpus: float | None,
         resources: Mapping[str, float] | None,
         object_store_memory: int | None,
-        spill: str | os.PathLike[str] | Literal[False] | None,
+        spill: object,
         preload: Iterable[str] | None,
         *,
         log_to_driver: bool,
@@ -79,7 +80,7 @@ class Settings:
             len(os.sched_getaffinity(0)) if num_cpus is None else num_cpus,
             dict(resources or {}),
             object_store_memory,
-            _checked_spill(spill),
+            checked_spill(spill),
             _checked_preload(preload),
             log_to_driver,
             memory,
@@ -103,8 +104,6 @@ class Settings:
         self._check_task_memory(machine)
         if self.counted_resources()["CPU"] == 0:
             raise ConfigurationError(f"num_cpus must be more than 0, it is {self.num_cpus!r}")
-        if self.spill is not None and self.spill is not False and "://" in self.spill:
-            raise ConfigurationError(f"spill must be a local directory, it is {self.spill!r}")
 
     def _check_task_memory(self, machine: int) -> None:
         size, threshold = self.memory, self.memory_threshold
@@ -153,17 +152,6 @@ class Settings:
     def max_workers(self) -> int:
         """The most worker processes that may exist at once."""
         return _MAX_WORKERS
-
-
-def _checked_spill(spill: object) -> str | Literal[False] | None:
-    if spill is None or spill is False:
-        return spill
-    path = spill if isinstance(spill, str) else None
-    if isinstance(spill, os.PathLike):
-        path = os.fspath(spill)
-    if not path or not isinstance(path, str):
-        raise ConfigurationError(f"spill must be a directory, False, or None, it is {spill!r}")
-    return path
 
 
 def _checked_preload(preload: object) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import sys
 
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.fileio import is_full
-from millpond.objectstore.files import SpillDirectory
+from millpond.objectstore.spill.storage import Storage
 from millpond.scheduler.queue import LeaseQueue
 
 from ..wire import messages as m
@@ -32,6 +32,7 @@ from .memory_report import MemoryReporter
 from .memory_service import MemoryService
 from .object_service import ObjectService
 from .server import NodeServer, Peer
+from .spill_storage import open_storage, spill_place
 from .task_service import TaskService
 from .worker_pool import WorkerPool
 
@@ -52,16 +53,19 @@ def main() -> None:
         os.environ.setdefault(name, "1")
     # pyarrow's jemalloc would start a thread, and a zygote must not have any.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
-    storage = None
     try:
         arena = Arena(settings.object_store_memory)
-        if settings.spill_dir is not None:
-            storage = SpillDirectory(settings.spill_dir)
     except OSError as error:
         driver.sendall(encode_frame(m.Started(str(error), no_space=is_full(error))))
         return
     control, zygote_pid = _fork_zygote(settings, arena, driver)
     _adopt_orphans()
+    try:
+        storage = open_storage(settings.spill, settings.session_dir)
+    except (OSError, ValueError) as error:
+        full = isinstance(error, OSError) and is_full(error)
+        driver.sendall(encode_frame(m.Started(str(error), no_space=full)))
+        os._exit(1)  # the zygote ends with its socket
     socket.send_fds(driver, [bytes(encode_frame(m.Started()))], [arena.fd])
     try:
         asyncio.run(
@@ -116,7 +120,7 @@ async def _serve(
     settings: m.Start,
     driver: socket.socket,
     arena: Arena,
-    storage: SpillDirectory | None,
+    storage: Storage | None,
     *,
     control: socket.socket,
     zygote_pid: int,
@@ -124,10 +128,16 @@ async def _serve(
     loop = asyncio.get_running_loop()
     server = NodeServer(loop, settings.driver_id)
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
-    server.objects = ObjectService(arena, storage, loop, validate=settings.validate)
+    patience = settings.spill.disk_full_timeout if settings.spill is not None else 0.0
+    server.objects = ObjectService(
+        arena, storage, loop, validate=settings.validate, disk_full_timeout=patience
+    )
     server.objects.notices.warn = server.warn_driver
     server.memory_report = MemoryReporter(
-        server.objects.core, server.peers, loop, settings.spill_dir or ""
+        server.objects.core,
+        server.peers,
+        loop,
+        spill_place(settings.spill, settings.session_dir),
     )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.commands import (
@@ -18,7 +17,7 @@ from millpond.objectstore.commands import (
     CreateGranted,
     CreateRefused,
     DeleteFile,
-    InArena,
+    InFile,
     Lost,
     Missing,
     PinGranted,
@@ -28,19 +27,18 @@ from millpond.objectstore.commands import (
 )
 from millpond.objectstore.core import StoreCore
 from millpond.objectstore.fileio import is_full
-from millpond.objectstore.files import Storage
 from millpond.objectstore.mapping import ArenaMapping
+from millpond.objectstore.spill.storage import FileExtent, SpillStatistics, Storage
 from millpond.objectstore.statistics import StoreStatistics
 
 from ..wire.messages import IN_ARENA, IN_FILE, LOST, MISSING, PRESENT, REFUSED, Location
+from .file_work import FileWork
 from .notices import Notices
 
 __all__ = ["ObjectService"]
 
 _log = logging.getLogger("millpond.store")
 
-#: threads that write and read spill files; the work on one object stays on one of them
-_IO_THREADS = 2
 #: seconds after which a failed spill is tried again
 _RETRY_SPILL = 1.0
 
@@ -48,7 +46,8 @@ _RETRY_SPILL = 1.0
 class _Batch:
     """Several creates or pins that are answered together, in order."""
 
-    def __init__(self, count: int, answer: Callable[[list[Location]], None]) -> None:
+    def __init__(self, count: int, client: bytes, answer: Callable[[list[Location]], None]) -> None:
+        self.client = client
         self._locations: list[Location | None] = [None] * count
         self._missing = count
         self._answer = answer
@@ -69,6 +68,7 @@ class ObjectService:
         storage: where values are spilled; None when they never are.
         loop: the node's event loop.
         validate: check all invariants after every event (for tests).
+        disk_full_timeout: seconds to wait for space on a full disk before giving up.
     """
 
     def __init__(
@@ -78,19 +78,17 @@ class ObjectService:
         loop: asyncio.AbstractEventLoop,
         *,
         validate: bool,
+        disk_full_timeout: float = 30.0,
     ) -> None:
         self.core = StoreCore(arena.capacity, can_spill=storage is not None, validate=validate)
         self.notices = Notices(self.core.statistics, arena.capacity)
         self._arena = arena
-        self._mapping = ArenaMapping(arena.fd, arena.capacity)
-        self._storage = storage
+        mapping = ArenaMapping(arena.fd, arena.capacity)
+        self._files = None if storage is None else FileWork(storage, arena, mapping, loop, self)
+        self.disk_full_timeout = disk_full_timeout
         self._loop = loop
         self._tokens = itertools.count()
         self._waiting: dict[int, tuple[_Batch, int]] = {}
-        self._threads = [
-            ThreadPoolExecutor(1, thread_name_prefix=f"millpond-spill-{index}")
-            for index in range(_IO_THREADS)
-        ]
         self._retry: asyncio.TimerHandle | None = None
 
     # --- requests ---
@@ -108,7 +106,7 @@ class ObjectService:
 
         With ``rebuild``, those that can be read are left as they are, and are PRESENT.
         """
-        batch = _Batch(len(object_ids), answer)
+        batch = _Batch(len(object_ids), client, answer)
         for index, (object_id, size) in enumerate(zip(object_ids, sizes, strict=True)):
             if rebuild:
                 self._rebuild(object_id, size, client, self._token(batch, index))
@@ -141,7 +139,7 @@ class ObjectService:
         Returns:
             The tokens of the requests, for `cancel`.
         """
-        batch = _Batch(len(object_ids), answer)
+        batch = _Batch(len(object_ids), client, answer)
         tokens = []
         for index, object_id in enumerate(object_ids):
             token = self._token(batch, index)
@@ -178,14 +176,16 @@ class ObjectService:
         """Return a snapshot of the store."""
         return self.core.statistics()
 
+    def spill_statistics(self) -> SpillStatistics | None:
+        """Return what the spill storage keeps, if there is one."""
+        return None if self._files is None else self._files.storage.statistics()
+
     def close(self) -> None:
         """End the file work and remove every spill file."""
         if self._retry is not None:
             self._retry.cancel()
-        for thread in self._threads:
-            thread.shutdown(wait=True, cancel_futures=True)
-        if self._storage is not None:
-            self._storage.close()
+        if self._files is not None:
+            self._files.close()
 
     # --- commands ---
 
@@ -194,33 +194,69 @@ class ObjectService:
         self._waiting[token] = (batch, index)
         return token
 
-    def _execute(self, commands: list[Command]) -> None:
+    def _execute(self, commands: list[Command], lost: str = "its spill file is unreadable") -> None:
+        spills: list[Spill] = []
         for command in commands:
             if isinstance(command, (CreateGranted, PinGranted)):
-                self._answer(command.token, self._location(command))
+                self._grant(command)
             elif isinstance(command, Missing):
                 self._answer(command.token, Location(MISSING))
             elif isinstance(command, Lost):
-                self._answer(command.token, Location(LOST, reason="its spill file is unreadable"))
+                self._answer(command.token, Location(LOST, reason=lost))
             elif isinstance(command, CreateRefused):
                 self._answer(command.token, Location(REFUSED, reason=self._why(command)))
+            elif isinstance(command, Spill):
+                spills.append(command)
             else:
                 self._file_work(command)
+        if spills:
+            assert self._files is not None
+            self._files.spill(spills)
 
     def _answer(self, token: int, location: Location) -> None:
         batch, index = self._waiting.pop(token)
         batch.set(index, location)
 
-    def _location(self, command: CreateGranted | PinGranted) -> Location:
+    def _grant(self, command: CreateGranted | PinGranted) -> None:
         place = command.location
-        if isinstance(place, InArena):
+        if isinstance(place, InFile):
             if isinstance(command, CreateGranted):
-                self._arena.grow_ahead(place.offset + place.size)
-            return Location(IN_ARENA, place.offset, place.size)
-        assert self._storage is not None
+                self.notices.large_object(place.size)
+                self._give_file(command.token, place)
+            else:
+                self._find_file(command.token, place)
+            return
         if isinstance(command, CreateGranted):
-            self.notices.large_object(place.size)
-        return Location(IN_FILE, 0, place.size, str(self._storage.path(place.oid)))
+            self._arena.grow_ahead(place.offset + place.size)
+        self._answer(command.token, Location(IN_ARENA, place.offset, place.size))
+
+    def _give_file(self, token: int, place: InFile) -> None:
+        """Let a process write an object straight to a file."""
+        assert self._files is not None
+        try:
+            found = self._files.storage.direct_path(place.oid, place.size)
+        except OSError as error:
+            word = "no-disk" if is_full(error) else "full"
+            reason = f"{word}: object {place.oid.hex()} of {place.size} bytes: {error}"
+            self._answer(token, Location(REFUSED, reason=reason))
+            self._execute(self.core.abort(place.oid))
+        else:
+            self._answer(token, Location(IN_FILE, found.offset, found.size, found.path))
+
+    def _find_file(self, token: int, place: InFile) -> None:
+        """Let a process read an object from a file; its pin is given back if it cannot."""
+        assert self._files is not None
+
+        def answer(found: FileExtent | Exception) -> None:
+            if isinstance(found, FileExtent):
+                self._answer(token, Location(IN_FILE, found.offset, found.size, found.path))
+                return
+            _log.error("object %s could not be read: %s", place.oid.hex(), found)
+            client = self._waiting[token][0].client
+            self._answer(token, Location(LOST, reason=f"({found})"))
+            self._execute(self.core.unpin(place.oid, client))
+
+        self._files.locate(place.oid, answer)
 
     def _why(self, command: CreateRefused) -> str:
         if command.reason is Refusal.EXISTS:
@@ -233,57 +269,36 @@ class ObjectService:
             "millpond.init a larger object_store_memory, or allow spilling"
         )
 
-    def _file_work(self, command: Spill | Restore | DeleteFile) -> None:
-        thread = self._threads[hash(command.oid) % _IO_THREADS]
-        if isinstance(command, Spill):
-            thread.submit(self._spill, command)
-        elif isinstance(command, Restore):
-            thread.submit(self._restore, command)
+    def _file_work(self, command: Restore | DeleteFile) -> None:
+        assert self._files is not None
+        if isinstance(command, Restore):
+            self._files.restore(command)
         else:
-            thread.submit(self._delete_file, command.oid)
+            self._files.storage.delete([command.oid])
 
-    def _spill(self, command: Spill) -> None:
-        assert self._storage is not None
-        try:
-            self._storage.write(command.oid, self._mapping.view(command.offset, command.size))
-        except Exception as error:  # noqa: BLE001 - the value stays in memory, whatever it was
-            self._report(self._spill_failed, command.oid, error)
-        else:
-            self._report(self._spilled, command.oid)
+    # --- how file work went ---
 
-    def _restore(self, command: Restore) -> None:
-        assert self._storage is not None
-        try:
-            self._arena.ensure(command.offset + command.size)
-            view = self._mapping.view(command.offset, command.size)
-            self._storage.read_into(command.oid, view)
-        except Exception as error:  # noqa: BLE001 - the readers are told that it is lost
-            _log.error("object %s could not be restored: %s", command.oid.hex(), error)
-            self._report(lambda oid: self._execute(self.core.restore_failed(oid)), command.oid)
-        else:
-            self._report(lambda oid: self._execute(self.core.restored(oid)), command.oid)
-
-    def _delete_file(self, object_id: bytes) -> None:
-        assert self._storage is not None
-        try:
-            self._storage.delete(object_id)
-        except OSError as error:
-            _log.warning("a spill file could not be deleted: %s", error)
-
-    def _report(self, event: Callable[..., None], *args: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(event, *args)
-        except RuntimeError:  # the loop is closed: the node is going down
-            return
-
-    def _spilled(self, object_id: bytes) -> None:
+    def objects_spilled(self, object_ids: list[bytes]) -> None:
+        """The files of objects are complete."""
         self.notices.spill_worked()
-        self._execute(self.core.spilled(object_id))
+        for object_id in object_ids:
+            self._execute(self.core.spilled(object_id))
 
-    def _spill_failed(self, object_id: bytes, error: Exception) -> None:
+    def object_restored(self, object_id: bytes) -> None:
+        """An object's block holds its bytes."""
+        self._execute(self.core.restored(object_id))
+
+    def restore_failed(self, object_id: bytes, error: Exception) -> None:
+        """An object could not be read; its readers are told that it is lost."""
+        _log.error("object %s could not be restored: %s", object_id.hex(), error)
+        self._execute(self.core.restore_failed(object_id), f"({error})")
+
+    def spills_failed(self, object_ids: list[bytes], error: Exception) -> None:
+        """Objects could not be written; they stay in memory."""
         full = isinstance(error, OSError) and is_full(error)
         self.notices.spill_failed(error)
-        self._execute(self.core.spill_failed(object_id, full))
+        for object_id in object_ids:
+            self._execute(self.core.spill_failed(object_id, full))
         if self._retry is None:
             self._retry = self._loop.call_later(_RETRY_SPILL, self._retry_spill)
 

@@ -244,7 +244,9 @@ class NodeServer:
         store = {name: int(value) for name, value in asdict(self.objects.statistics()).items()}
         pids = [os.getpid(), *self.pool.pids()]
         workers, kills = len(self.pool.workers), self.memory.kills
-        peer.send(m.NodeStatistics(message.request, store, pids, workers, kills))
+        spilled = self.objects.spill_statistics()
+        spill = None if spilled is None else asdict(spilled)
+        peer.send(m.NodeStatistics(message.request, store, pids, workers, kills, spill))
 
     def _session_state(self, peer: Peer, message: m.GetSessionState) -> None:
         resources = self.tasks.queue.pool

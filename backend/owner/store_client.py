@@ -10,9 +10,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from millpond.objectstore.fileio import is_full
 from millpond.objectstore.mapping import ArenaMapping
 
-from ..errors import MillpondError
+from ..errors import MillpondError, ObjectLostError, OutOfDiskError
 from ..report.memory import MemoryReport, build_report
 from ..serialization.layout import SerializedValue
 from ..wire.messages import (
@@ -35,24 +36,40 @@ from .requests import Requests
 
 __all__ = ["Pin", "StoreClient"]
 
+#: times that the node is asked for a file that can be mapped
+_FILE_TRIES = 10
+
 
 class Pin:
     """Keeps an object's bytes in place; every buffer made from them refers to it."""
 
-    __slots__ = ("__weakref__", "_location", "_mapping", "origin")
+    __slots__ = ("__weakref__", "_client", "_location", "_mapping", "_object_id", "origin")
 
-    def __init__(self, location: Location, mapping: ArenaMapping) -> None:
+    def __init__(self, object_id: bytes, location: Location, client: StoreClient) -> None:
+        self._object_id = object_id
         self._location = location
-        self._mapping = mapping
+        self._mapping = client.mapping
+        self._client = client
         #: of an object that was freed while it is read
         self.origin: tuple[str, Site | None] | None = None
 
     def buffer(self) -> Any:
-        """Return a read-only buffer of the object's bytes, which keeps this pin alive."""
-        location = self._location
-        if location.kind == IN_FILE:
-            return self._mapping.map_file(location.path, location.size, self)
-        return self._mapping.buffer(location.offset, location.size, self)
+        """Return a read-only buffer of the object's bytes, which keeps this pin alive.
+
+        Raises:
+            ObjectLostError: the file that the object is in cannot be read.
+        """
+        for _ in range(_FILE_TRIES):
+            location = self._location
+            if location.kind != IN_FILE:
+                return self._mapping.buffer(location.offset, location.size, self)
+            try:
+                return self._mapping.map_file(location.path, location.size, self, location.offset)
+            except FileNotFoundError:  # a copy that others needed the room of: there will be a new
+                self._location = self._client.locate_again(self._object_id)
+            except OSError as error:
+                raise _lost(self._object_id, f"its file could not be read ({error})") from error
+        raise _lost(self._object_id, f"its file {location.path} is gone")
 
 
 class _PinHandle(weakref.ref[Pin]):
@@ -79,7 +96,7 @@ class StoreClient:
         requests: Requests,
         unpin: Callable[[bytes], None],
     ) -> None:
-        self._mapping = mapping
+        self.mapping = mapping
         self._connection = connection
         self._requests = requests
         self._unpin = unpin
@@ -119,11 +136,13 @@ class StoreClient:
         try:
             for (_, value), location in located:
                 if location.kind == IN_ARENA:
-                    self._mapping.write(location.offset, value.parts())
+                    self.mapping.write(location.offset, value.parts())
                 elif location.kind == IN_FILE:
-                    self._mapping.write_file(location.path, value.parts())
-        except BaseException:
+                    self.mapping.write_file(location.path, value.parts())
+        except BaseException as error:
             self._connection.send(AbortObjects(granted))
+            if isinstance(error, OSError) and is_full(error):
+                raise OutOfDiskError(f"no room to write {len(ids)} objects: {error}") from error
             raise
         self._connection.send(SealObjects(granted))
         return present
@@ -154,9 +173,23 @@ class StoreClient:
                 pins.append(self.adopt(object_id, location))
         return pins, lost
 
+    def locate_again(self, object_id: bytes) -> Location:
+        """Ask where an object is that this process has a pin on, which stays the only one.
+
+        Raises:
+            ObjectLostError: it cannot be read any more.
+        """
+        answer = self._requests.ask(self._connection, PinObjects(0, [object_id]))
+        (location,) = answer.locations
+        if location.kind in (MISSING, LOST):
+            raise _not_found(object_id, location)
+        self._unpin(object_id)  # the older of the two
+        found: Location = location
+        return found
+
     def adopt(self, object_id: bytes, location: Location) -> Pin:
         """Return the pin of an object that the node has pinned for this process."""
-        pin = Pin(location, self._mapping)
+        pin = Pin(object_id, location, self)
         handle = _PinHandle(pin, self._pin_died)
         handle.object_id = object_id
         self._handles.add(handle)
@@ -165,3 +198,12 @@ class StoreClient:
     def _pin_died(self, handle: _PinHandle) -> None:
         self._handles.discard(handle)
         self._unpin(handle.object_id)
+
+
+def _not_found(object_id: bytes, location: Location) -> ObjectLostError:
+    what = "is not in the store" if location.kind == MISSING else "could not be restored"
+    return _lost(object_id, f"{what} {location.reason}".rstrip())
+
+
+def _lost(object_id: bytes, what: str) -> ObjectLostError:
+    return ObjectLostError(f"object {object_id.hex()} {what}")

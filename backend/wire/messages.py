@@ -392,12 +392,25 @@ class LogLines(msgspec.Struct, array_like=True, tag=67):
     text: str
 
 
+class SpillSettings(msgspec.Struct, array_like=True):
+    """Where and how the node spills: `millpond.SpillOptions`, checked."""
+
+    #: empty, without a URI: the session's directory
+    directories: list[str]
+    uri: str
+    compression: str | None
+    quota: int | None
+    free_space_floor: int | None
+    disk_full_timeout: float
+
+
 class Start(msgspec.Struct, array_like=True, tag=70):
     """Driver to node, first message: the settings."""
 
     session_dir: str
     object_store_memory: int
-    spill_dir: str | None
+    #: None: never
+    spill: SpillSettings | None
     resources: dict[str, int]
     preload: list[str]
     sys_path: list[str]
@@ -437,6 +450,8 @@ class NodeStatistics(msgspec.Struct, array_like=True, tag=75):
     workers: int
     #: workers killed before memory ran out
     memory_kills: int = 0
+    #: of the spill storage; None without one
+    spill: dict[str, int] | None = None
 
 
 class Preload(msgspec.Struct, array_like=True, tag=76):

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from millpond.api.settings import DEFAULT_PRELOAD, Settings, machine_memory
+from millpond.api.spill_options import SpillOptions, spill_settings
 from millpond.errors import ConfigurationError
 from millpond.scheduler.resources import UNIT
+from millpond.wire.messages import SpillSettings
 
 MIB = 1 << 20
 
@@ -60,10 +62,73 @@ def test_settings_at_their_limits() -> None:
     assert checked(object_store_memory=memory).object_store_memory == memory
 
 
-@pytest.mark.parametrize("spill", [None, False, "dir", Path("dir")])
-def test_ways_to_say_where_to_spill(spill: Any) -> None:
-    expected = "dir" if isinstance(spill, Path) else spill
-    assert checked(spill=spill).spill == expected
+@pytest.mark.parametrize(
+    ("spill", "directories", "uri"),
+    [
+        (None, [], ""),
+        ("dir", ["dir"], ""),
+        (Path("dir"), ["dir"], ""),
+        (["a", Path("b")], ["a", "b"], ""),
+        (SpillOptions(["a", "b"]), ["a", "b"], ""),
+        ("file:///tmp/a%20b", ["/tmp/a b"], ""),
+        ("s3://bucket/dir", [], "s3://bucket/dir"),
+        (["s3://bucket/dir"], [], "s3://bucket/dir"),
+    ],
+)
+def test_ways_to_say_where_to_spill(spill: Any, directories: list[str], uri: str) -> None:
+    found = spill_settings(checked(spill=spill).spill)
+    assert found is not None
+    assert (found.directories, found.uri) == (directories, uri)
+    assert checked(spill=spill) == checked(spill=spill)
+
+
+def test_never_spilling() -> None:
+    assert checked(spill=False).spill is False
+    assert spill_settings(False) is None
+
+
+def test_everything_about_spilling_reaches_the_node() -> None:
+    options = SpillOptions("dir", "zstd", 10, 0, 5)
+    found = spill_settings(checked(spill=options).spill)
+    assert found == SpillSettings(["dir"], "", "zstd", 10, 0, 5.0)
+
+
+def test_options_do_not_show_secrets() -> None:
+    uri = "s3://KEY:SECRET@bucket/dir?region=eu&session=TOKEN"
+    shown = repr(SpillOptions(uri))
+    assert "s3://bucket/dir?region=eu" in shown
+    for secret in ("KEY", "SECRET", "TOKEN"):
+        assert secret not in shown
+    with pytest.raises(ConfigurationError) as caught:
+        SpillOptions([uri, 5])  # type: ignore[list-item]
+    assert "SECRET" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"s3://bucket/dir.* among 2") as caught:
+        SpillOptions([uri, "dir"])
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"compression": "gzip"}, "one of lz4, zstd, or None, it is 'gzip'"),
+        ({"compression": 1}, "it is 1"),
+        ({"quota": 0}, "quota must be bytes as an int of at least 1, it is 0"),
+        ({"quota": 1e9}, "it is 1000000000"),
+        ({"quota": True}, "it is True"),
+        ({"free_space_floor": -1}, "free_space_floor must be .* at least 0, it is -1"),
+        ({"disk_full_timeout": -1}, "seconds, 0 or more, it is -1"),
+        ({"disk_full_timeout": math.nan}, "it is nan"),
+        ({"disk_full_timeout": math.inf}, "it is inf"),
+        ({"disk_full_timeout": "1"}, "it is '1'"),
+        ({"locations": []}, r"spill must be a directory, .*, it is \[\]"),
+        ({"locations": ["a", "b", "a"]}, r"names a directory twice: \['a'\]"),
+        ({"locations": "file://host/dir"}, "file:///path"),
+    ],
+    ids=repr,
+)
+def test_wrong_spill_options_are_refused_with_their_value(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        SpillOptions(**given)
 
 
 def test_modules_to_preload_come_from_any_iterable() -> None:
@@ -106,11 +171,11 @@ def test_modules_to_preload_come_from_any_iterable() -> None:
         ({"object_store_memory": 1e9}, r"bytes as an int, it is 1000000000\.0"),
         ({"object_store_memory": "1GB"}, "it is '1GB'"),
         ({"object_store_memory": True}, "it is True"),
-        ({"spill": True}, "spill must be a directory, False, or None, it is True"),
+        ({"spill": True}, "spill must be a directory, .*, False, or None, it is True"),
         ({"spill": 5}, "it is 5"),
         ({"spill": 0}, "it is 0"),
         ({"spill": b"/x"}, "it is b'/x'"),
-        ({"spill": "s3://bucket/dir"}, "local directory, it is 's3://bucket/dir'"),
+        ({"spill": ["s3://bucket/dir", "dir"]}, "several directories, or one URI, but not both"),
         ({"preload": "numpy"}, "list of module names, it is 'numpy'"),
         ({"preload": b"numpy"}, "it is b'numpy'"),
         ({"preload": 5}, "it is 5"),

@@ -1,7 +1,6 @@
-"""Where spilled objects are kept: the `Storage` protocol, and the one of local files.
+"""A private directory for spill files: made safely, locked while its node lives, swept after it.
 
-It covers the place and the names of the files. It does *not* decide what is spilled, and does not
-order its calls: the caller runs those of one object one after the other (any thread will do).
+What the files in it hold is not known here.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from .fileio import draft_path, is_full, read_file, write_file
+from ..fileio import is_full
 
 #: Bytes that a check wants to be able to write.
 _PROBE_SIZE: Final = 1 << 20
@@ -24,34 +23,20 @@ _PROBE_SIZE: Final = 1 << 20
 #: Seconds after which a private directory is certainly locked, if its node lives.
 _SWEEP_AGE: Final = 60.0
 
-
-class Storage(Protocol):
-    """Keeps the bytes of objects outside memory. Its methods may be called from several threads."""
-
-    def write(self, oid: bytes, view: memoryview) -> None:
-        """Keep an object's bytes; when it fails nothing is kept. `OSError` tells why."""
-
-    def read_into(self, oid: bytes, view: memoryview) -> None:
-        """Fill the view with an object's bytes. `OSError` when they are gone or unreadable."""
-
-    def path(self, oid: bytes) -> Path:
-        """The local file of an object, which other processes may map, or write for the storage."""
-
-    def delete(self, oid: bytes) -> None:
-        """Forget an object, known or not."""
-
-    def check(self) -> None:
-        """Raise `OSError` when nothing could be written now."""
-
-    def close(self) -> None:
-        """Remove everything that this storage keeps."""
+#: The floor is this part of the disk unless one is given, but not more than so many bytes.
+_FLOOR_PART: Final = 0.01
+_FLOOR_MOST: Final = 100_000_000
 
 
 class SpillDirectory:
-    """Files in a private directory of its own inside `parent`.
+    """A private directory inside `parent`.
 
     The private directory has mode 0700 and an unpredictable name, and is locked while its node
     lives. Those of nodes on this machine that were killed are removed when the next one starts.
+
+    Args:
+        parent: the directory that the user gave.
+        floor: bytes of its disk that are to stay free; None: 1 % of it, at most 100 MB.
 
     Raises:
         OSError: `parent` does not exist (`FileNotFoundError`), is no directory
@@ -59,7 +44,8 @@ class SpillDirectory:
             (`errno.ENOSPC`); the text says which and where.
     """
 
-    def __init__(self, parent: str | os.PathLike[str]) -> None:
+    def __init__(self, parent: str | os.PathLike[str], floor: int | None = None) -> None:
+        self._floor = floor
         self.parent = Path(parent).absolute()
         """The directory that was given."""
         if not self.parent.exists():
@@ -82,31 +68,24 @@ class SpillDirectory:
             self.close()
             raise
 
-    def write(self, oid: bytes, view: memoryview) -> None:
-        """Write an object's file, completely or not at all.
+    def admit(self, size: int) -> None:
+        """Check that so many bytes may be written: that many are free above the floor.
 
         Raises:
-            OSError: it could not be written; `is_full` tells whether the disk is full.
+            OSError: they may not be (`errno.ENOSPC`, with the numbers), or the file system does
+                not answer.
         """
-        write_file(self.path(oid), [view])
-
-    def read_into(self, oid: bytes, view: memoryview) -> None:
-        """Fill the view from an object's file.
-
-        Raises:
-            OSError: the file is gone, unreadable or too short.
-        """
-        read_file(self.path(oid), view)
-
-    def path(self, oid: bytes) -> Path:
-        """The object's file, whether or not it exists."""
-        return self.directory / oid.hex()
-
-    def delete(self, oid: bytes) -> None:
-        """Delete an object's file if there is one; those who mapped it keep their bytes."""
-        path = self.path(oid)
-        path.unlink(missing_ok=True)
-        draft_path(path).unlink(missing_ok=True)
+        found = os.statvfs(self.directory)
+        total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+        floor = self._floor
+        if floor is None:
+            floor = min(int(total * _FLOOR_PART), _FLOOR_MOST)
+        if size > free - floor:
+            text = (
+                f"the spill directory is full: {free} of {total} bytes are free there, of which "
+                f"{floor} are to stay free, and {size} are needed"
+            )
+            raise _error(errno.ENOSPC, text, self.parent)
 
     def check(self) -> None:
         """Reserve a little space and give it back.
@@ -115,6 +94,7 @@ class SpillDirectory:
             OSError: files cannot be written there now; `is_full` tells whether the disk is full.
         """
         try:
+            self.admit(_PROBE_SIZE)
             fd, probe = tempfile.mkstemp(dir=self.directory)
             try:
                 os.posix_fallocate(fd, 0, _PROBE_SIZE)
@@ -123,11 +103,13 @@ class SpillDirectory:
                 Path(probe).unlink()
         except OSError as error:
             number = error.errno or errno.EIO
-            if is_full(error):
-                free = shutil.disk_usage(self.directory).free
-                text = f"the spill directory is full: {free} bytes are free there"
-            else:
+            if not is_full(error):
                 text = f"the spill directory cannot be written ({os.strerror(number)})"
+                raise _error(number, text, self.parent) from error
+            if error.filename == str(self.parent):
+                raise
+            free = shutil.disk_usage(self.directory).free
+            text = f"the spill directory is full: {free} bytes are free there"
             raise _error(number, text, self.parent) from error
 
     def close(self) -> None:

@@ -1,0 +1,49 @@
+"""Opens the storage of spilled objects that a session was set up with."""
+
+from __future__ import annotations
+
+from millpond.objectstore.spill.local import LocalStorage
+from millpond.objectstore.spill.storage import Storage
+from millpond.objectstore.spill.uri import without_secrets
+
+from ..wire.messages import SpillSettings
+
+__all__ = ["open_storage", "spill_place"]
+
+
+def open_storage(settings: SpillSettings | None, session_dir: str) -> Storage | None:
+    """Return the storage, ready to be written, or None if nothing is ever spilled.
+
+    To be called when this process forks no more: some file systems start threads.
+
+    Raises:
+        OSError: a directory or the bucket cannot be used; the text says which and why.
+        ValueError: the URI is wrong.
+    """
+    if settings is None:
+        return None
+    if settings.uri:
+        from millpond.objectstore.spill.remote import RemoteStorage
+
+        return RemoteStorage(
+            settings.uri,
+            session_dir,
+            compression=settings.compression,
+            quota=settings.quota,
+            floor=settings.free_space_floor,
+        )
+    return LocalStorage(
+        settings.directories or [session_dir],
+        compression=settings.compression,
+        quota=settings.quota,
+        floor=settings.free_space_floor,
+    )
+
+
+def spill_place(settings: SpillSettings | None, session_dir: str) -> str:
+    """Return where values are spilled, for the user to read; empty: nowhere."""
+    if settings is None:
+        return ""
+    if settings.uri:
+        return without_secrets(settings.uri)
+    return settings.directories[0] if settings.directories else session_dir

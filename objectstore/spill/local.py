@@ -1,0 +1,508 @@
+"""Spilled objects in files: segments of objects that were spilled together, in some directories.
+
+The space of deleted objects is given back by punching holes into their segments and by removing
+segments without objects, on a thread of the storage's own. Where a file system knows no holes every
+object gets a file of its own. Objects that another process writes, because they do not fit into
+memory, have files of their own too, without a checksum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple, Self, TypeVar
+
+from ..fileio import draft_path, is_full, pwrite_all
+from .copies import Copies
+from .directory import SpillDirectory
+from .encoding import ChecksumMismatch, Codec, Encoded, verify
+from .rotation import Rotation
+from .segments import Extent, Garbage, Reservation, SegmentTable
+from .storage import CorruptSpill, FileExtent, SpillStatistics
+
+T = TypeVar("T")
+
+_log = logging.getLogger("millpond.store")
+
+#: Bytes after which a segment gets no more objects.
+SEGMENT_SIZE: Final = 64 << 20
+
+#: Objects begin at multiples of this: blocks of file systems, so that holes free what they cover.
+_ALIGNMENT: Final = 4096
+
+_PUNCH_HOLE: Final = 0x02  # FALLOC_FL_PUNCH_HOLE
+_KEEP_SIZE: Final = 0x01  # FALLOC_FL_KEEP_SIZE
+_SYNC_AND_WAIT: Final = 0x07  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER
+
+#: Bytes after which a writer waits for the disk.
+_FLUSH: Final = 8 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_fallocate = _libc.fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_sync_file_range = _libc.sync_file_range
+_sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+
+class _Direct(NamedTuple):
+    """An object that another process writes."""
+
+    path: str
+    size: int
+
+
+class LocalStorage:
+    """A `Storage` of files in private directories inside those that are given.
+
+    Args:
+        parents: the directories; segments go to them in turns.
+        compression: "lz4", "zstd" or None.
+        quota: the most bytes to take in all directories together; None: no limit.
+        floor: bytes to leave free on each disk; None: 1 % of it, at most 100 MB.
+        clock: seconds, for leaving out directories that fail.
+
+    Raises:
+        OSError: one of the directories cannot be used; the text says which and why.
+    """
+
+    def __init__(
+        self,
+        parents: Sequence[str | os.PathLike[str]],
+        *,
+        compression: str | None = None,
+        quota: int | None = None,
+        floor: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        with contextlib.ExitStack() as made:
+            self._directories: list[SpillDirectory] = []
+            for parent in parents:
+                self._directories.append(SpillDirectory(parent, floor))
+                made.callback(self._directories[-1].close)
+            self._fuse = [_can_punch(home.directory) for home in self._directories]
+            made.pop_all()
+        self._quota = quota
+        self._clock = clock
+        self._codec = Codec(compression)
+        self._copies = Copies(self._directories[0].directory)
+        self._lock = threading.Lock()
+        self._table = SegmentTable(SEGMENT_SIZE, _ALIGNMENT)
+        self._rotation = Rotation(len(self._directories))
+        self._direct: dict[bytes, _Direct] = {}
+        self._direct_bytes = 0
+        self._num_direct = 0
+        self._damaged = 0
+        #: Files of direct objects that are to be removed.
+        self._unwanted: list[str] = []
+        self._garbage = threading.Event()
+        self._collecting = threading.Lock()
+        self._closed = False
+        self._collector = threading.Thread(
+            target=self._collect_forever, name="millpond-spill-collector", daemon=True
+        )
+        self._collector.start()
+
+    @property
+    def directories(self) -> list[Path]:
+        """The private directories."""
+        return [home.directory for home in self._directories]
+
+    # -- writing --
+
+    def write(self, objects: Sequence[tuple[bytes, memoryview]]) -> None:
+        """Keep objects; those of one call go to one directory. See `Storage.write`."""
+        need = sum(self._table.aligned(len(view)) for _, view in objects)
+        self._somewhere(need, lambda number: self._write(number, need, objects))
+
+    def direct_path(self, oid: bytes, size: int) -> FileExtent:
+        """A file for another process to write. See `Storage.direct_path`."""
+        return self._somewhere(size, lambda number: self._reserve_direct(number, oid, size))
+
+    def _somewhere(self, need: int, write: Callable[[int], T]) -> T:
+        """The result of writing to the first directory where it works."""
+        with self._lock:
+            order = self._rotation.order(self._clock())
+        failures: list[OSError] = []
+        for number in order:
+            home = self._directories[number]
+            try:
+                self._make_space(home, need)
+                result = write(number)
+            except OSError as error:
+                failures.append(error)
+                if not is_full(error):
+                    self._leave_out(number, error)
+                continue
+            with self._lock:
+                self._rotation.worked(number)
+            return result
+        # Space may come back, a broken disk seldom does: that there is none is the better news.
+        raise next(filter(is_full, failures), failures[0])
+
+    def _make_space(self, home: SpillDirectory, need: int) -> None:
+        """Check that there is space in a directory, giving back all dead space if there is not."""
+        try:
+            home.admit(need)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._collect(everything=True)
+            home.admit(need)
+
+    def _check_quota(self, need: int) -> None:
+        """Check under the lock that so many bytes more may be taken."""
+        taken = self._table.allocated + self._direct_bytes
+        if self._quota is not None and taken + need > self._quota:
+            text = (
+                f"the spill quota is used up: {taken} of {self._quota} bytes are taken, "
+                f"{need} are needed"
+            )
+            raise OSError(errno.EDQUOT, text)
+
+    def _write(self, number: int, need: int, objects: Sequence[tuple[bytes, memoryview]]) -> None:
+        reserved = self._reserve(number, need, [len(view) for _, view in objects])
+        written: list[Encoded] = []
+        try:
+            with _SegmentWriter(self._directories[number].directory) as writer:
+                for (_, view), room in zip(objects, reserved, strict=True):
+                    written.append(self._codec.encode(view, writer.at(room)))
+        except BaseException:
+            with self._lock:
+                for room in reserved:
+                    self._table.abandon(room)
+            self._garbage.set()
+            raise
+        with self._lock:
+            for (oid, _), room, encoded in zip(objects, reserved, written, strict=True):
+                self._table.commit(oid, room, encoded)
+
+    def _reserve(self, number: int, need: int, sizes: Sequence[int]) -> list[Reservation]:
+        for last in (False, True):
+            with self._lock:
+                try:
+                    self._check_quota(need)
+                except OSError:
+                    if last:
+                        raise
+                else:
+                    fuse = self._fuse[number]
+                    return [self._table.reserve(size, number, fuse=fuse) for size in sizes]
+            self._collect(everything=True)
+        raise AssertionError("unreachable")
+
+    def _reserve_direct(self, number: int, oid: bytes, size: int) -> FileExtent:
+        with self._lock:
+            self._check_quota(size)
+            self._forget_direct(oid)
+            self._num_direct += 1
+            name = f"{oid.hex()}-{self._num_direct}"  # another attempt of it may be on its way out
+            path = str(self._directories[number].directory / name)
+            self._direct[oid] = _Direct(path, size)
+            self._direct_bytes += size
+        return FileExtent(path, 0, size)
+
+    def _leave_out(self, number: int, error: OSError) -> None:
+        with self._lock:
+            news = self._rotation.failed(number, self._clock())
+        if news and len(self._directories) > 1:
+            parent = self._directories[number].parent
+            _log.warning("spilling to %s failed, it is left out for a while: %s", parent, error)
+
+    # -- reading --
+
+    def read_into(self, oid: bytes, view: memoryview) -> None:
+        """Fill a view with an object's bytes. See `Storage.read_into`."""
+        with self._lock:
+            direct = self._direct.get(oid)
+            extent = None if direct is not None else self._table.objects.get(oid)
+        if direct is not None:
+            self._guarded(oid, direct.path, lambda: _read_direct(direct, view))
+            return
+        if extent is None:
+            raise CorruptSpill(oid, "", "it is not known to the spill storage")
+        with self._lock:
+            path = self._path(extent.segment)
+        self._guarded(oid, path, lambda: self._decode(extent, path, view))
+
+    def locate(self, oid: bytes) -> FileExtent:
+        """Where an object can be mapped. See `Storage.locate`."""
+        with self._lock:
+            direct = self._direct.get(oid)
+            extent = None if direct is not None else self._table.objects.get(oid)
+            path = self._path(extent.segment) if extent is not None else ""
+        if direct is not None:
+            return FileExtent(direct.path, 0, direct.size)
+        if extent is None:
+            raise CorruptSpill(oid, "", "it is not known to the spill storage")
+        if extent.encoded.is_plain:
+            self._guarded(oid, path, lambda: _verify(extent, path))
+            return FileExtent(path, extent.offset, extent.encoded.size)
+        self._make_space(self._directories[0], extent.encoded.size)
+        return self._copies.get(oid, extent.encoded.size, lambda view: self.read_into(oid, view))
+
+    def _decode(self, extent: Extent, path: str, view: memoryview) -> None:
+        if len(view) != extent.encoded.size:
+            raise _Short(f"it has {extent.encoded.size} bytes, not {len(view)}")
+        with _reader(path, extent.offset) as (fd, read):
+            self._codec.decode(extent.encoded, view, read)
+            # The bytes are in memory now: a second copy of them in the page cache is of no use.
+            os.posix_fadvise(fd, extent.offset, extent.reserved, os.POSIX_FADV_DONTNEED)
+
+    def _guarded(self, oid: bytes, path: str, read: Callable[[], None]) -> None:
+        """Read, and tell what is damaged from what cannot be read now."""
+        try:
+            read()
+        except FileNotFoundError as error:
+            reason = "its file is gone"
+            cause: Exception = error
+        except (ChecksumMismatch, _Short) as error:
+            reason, cause = str(error), error
+        else:
+            return
+        with self._lock:
+            self._damaged += 1
+        raise CorruptSpill(oid, path, reason) from cause
+
+    def _path(self, number: int) -> str:
+        """The file of a segment, under the lock."""
+        place = self._table.segments[number].place
+        assert isinstance(place, int)
+        return _segment_path(self._directories[place].directory, number)
+
+    # -- forgetting --
+
+    def delete(self, oids: Iterable[bytes]) -> None:
+        """Forget objects. See `Storage.delete`."""
+        with self._lock:
+            for oid in oids:
+                self._copies.discard(oid)
+                self._forget_direct(oid)
+                self._table.delete(oid)
+        self._garbage.set()
+
+    def _forget_direct(self, oid: bytes) -> None:
+        direct = self._direct.pop(oid, None)
+        if direct is not None:
+            self._direct_bytes -= direct.size
+            self._unwanted.append(direct.path)
+
+    def _collect_forever(self) -> None:
+        while True:
+            self._garbage.wait()
+            self._garbage.clear()
+            if self._closed:
+                return
+            self._collect()
+
+    def _collect(self, *, everything: bool = False) -> None:
+        """Give back dead space."""
+        with self._collecting:  # so that the space is free when this returns
+            with self._lock:
+                garbage = self._table.collect(everything=everything)
+                unwanted, self._unwanted = self._unwanted, []
+            for path in unwanted:
+                _tell_failure(partial(_remove_direct, path))
+            for piece in garbage:
+                _tell_failure(partial(self._give_back, piece))
+
+    def _give_back(self, garbage: Garbage) -> None:
+        assert isinstance(garbage.place, int)
+        path = _segment_path(self._directories[garbage.place].directory, garbage.segment)
+        if garbage.ranges is None:
+            Path(path).unlink(missing_ok=True)
+            return
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            for offset, size in garbage.ranges:
+                _punch(fd, offset, size)
+        finally:
+            os.close(fd)
+
+    # -- the whole --
+
+    def check(self) -> None:
+        """Check that some directory can be written. See `Storage.check`."""
+        failures: list[OSError] = []
+        for home in self._directories:
+            try:
+                home.check()
+            except OSError as error:
+                failures.append(error)
+        if len(failures) == len(self._directories):
+            raise failures[0]
+
+    def statistics(self) -> SpillStatistics:
+        """Count what is kept."""
+        with self._lock:
+            now = self._clock()
+            encoded = [extent.encoded for extent in self._table.objects.values()]
+            return SpillStatistics(
+                objects=len(encoded),
+                object_bytes=sum(each.size for each in encoded),
+                stored_bytes=sum(each.stored for each in encoded),
+                segments=len(self._table.segments),
+                direct_bytes=self._direct_bytes,
+                allocated_bytes=self._table.allocated + self._direct_bytes,
+                damaged=self._damaged,
+                directories_failing=sum(
+                    self._rotation.resting(number, now) for number in range(len(self._directories))
+                ),
+            )
+
+    def interrupt(self) -> None:
+        """Do nothing: no call waits for long."""
+
+    def close(self) -> None:
+        """Remove the private directories with everything in them."""
+        self._closed = True
+        self._garbage.set()
+        self._collector.join()
+        for home in self._directories:
+            home.close()
+
+
+class _Short(Exception):  # noqa: N818 - the name says what happened
+    """A file has fewer bytes than were written to it."""
+
+
+class _SegmentWriter:
+    """Writes objects to segments in a directory, one file at a time, past the page cache.
+
+    What is written is brought to the disk at once and dropped from the page cache: it left memory
+    to make room there, and reusing the same pages is faster than dirtying ever more of them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._segment = -1
+        self._fd = -1
+        #: What is in the page cache still: [start, end) of the file.
+        self._start = self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        if failure is not None:
+            self._start = self._end  # it is all given up
+        self._close()
+
+    def at(self, room: Reservation) -> Callable[[memoryview], None]:
+        """What writes the next bytes of the object that has this room."""
+        if room.segment != self._segment:
+            self._close()
+            path = _segment_path(self._directory, room.segment)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._fd = os.open(path, flags, 0o600)
+            self._segment = room.segment
+            self._start = self._end = room.offset
+        offset = room.offset
+
+        def write(piece: memoryview) -> None:
+            nonlocal offset
+            pwrite_all(self._fd, [piece], offset)
+            offset += len(piece)
+            self._end = offset
+            if self._end - self._start >= _FLUSH:
+                self._flush()
+
+        return write
+
+    def _flush(self) -> None:
+        """Wait until the disk has the bytes, and forget them; errors of the disk appear here."""
+        start, size = self._start, self._end - self._start
+        if size and _sync_file_range(self._fd, start, size, _SYNC_AND_WAIT):
+            number = ctypes.get_errno()
+            if number not in (errno.EINVAL, errno.ENOSYS, errno.ESPIPE):  # it is not known there
+                raise OSError(number, os.strerror(number))
+        os.posix_fadvise(self._fd, start, size, os.POSIX_FADV_DONTNEED)
+        self._start = self._end
+
+    def _close(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            self._flush()
+        finally:
+            fd, self._fd = self._fd, -1
+            os.close(fd)  # where a network file system reports what it could not write
+
+
+def _tell_failure(give_back: Callable[[], None]) -> None:
+    try:
+        give_back()
+    except OSError as error:
+        _log.warning("the space of deleted objects could not be given back: %s", error)
+
+
+def _remove_direct(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+    draft_path(Path(path)).unlink(missing_ok=True)
+
+
+def _segment_path(directory: Path, number: int) -> str:
+    return f"{directory}/segment-{number}"
+
+
+@contextlib.contextmanager
+def _reader(path: str, offset: int) -> Iterator[tuple[int, Callable[[memoryview], None]]]:
+    """An open file, and what fills a view with the next bytes from `offset` on."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(view: memoryview) -> None:
+        nonlocal offset
+        done = 0
+        while done < len(view):
+            count = os.preadv(fd, [view[done:]], offset)
+            if count == 0:
+                raise _Short(f"its file ends after {os.fstat(fd).st_size} bytes")
+            done += count
+            offset += count
+
+    try:
+        yield fd, read
+    finally:
+        os.close(fd)
+
+
+def _read_direct(direct: _Direct, view: memoryview) -> None:
+    with _reader(direct.path, 0) as (_, read):
+        for start in range(0, len(view), 1 << 30):  # Linux moves at most just under 2 GiB at once
+            read(view[start : start + (1 << 30)])
+
+
+def _verify(extent: Extent, path: str) -> None:
+    with _reader(path, extent.offset) as (_, read):
+        verify(extent.encoded, read)
+
+
+def _punch(fd: int, offset: int, size: int) -> None:
+    """Give the blocks of a range back to the file system; the file's size stays.
+
+    Raises:
+        OSError: the file system cannot.
+    """
+    if _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _can_punch(directory: Path) -> bool:
+    """Whether the file system of a directory knows holes."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(bytes(2 * _ALIGNMENT))
+        file.flush()
+        try:
+            _punch(file.fileno(), 0, _ALIGNMENT)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,406 @@
+"""Spilled objects in files: what comes back, what is damaged, and what is left on the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millpond.objectstore.fileio import is_full, map_file, write_file
+from millpond.objectstore.spill import local
+from millpond.objectstore.spill.encoding import CHUNK
+from millpond.objectstore.spill.local import SEGMENT_SIZE, LocalStorage
+from millpond.objectstore.spill.storage import COMPRESSIONS, CorruptSpill, Storage
+
+MIB = 1 << 20
+
+Make = Callable[..., LocalStorage]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[LocalStorage] = []
+
+    def storage(*parents: Path, **options: Any) -> LocalStorage:
+        made.append(LocalStorage(parents or [tmp_path], **options))
+        return made[-1]
+
+    yield storage
+    for each in made:
+        each._table.validate()
+        each.close()
+        each.close()
+        assert not any(directory.exists() for directory in each.directories)
+
+
+def oid(number: int) -> bytes:
+    return b"owner-00%08d" % number
+
+
+def contents(*sizes: int) -> dict[bytes, bytes]:
+    """Objects of these sizes, half of whose bytes can be compressed."""
+    return {oid(i): os.urandom(size // 2) + bytes(size - size // 2) for i, size in enumerate(sizes)}
+
+
+def write(storage: Storage, objects: dict[bytes, bytes]) -> None:
+    storage.write([(name, memoryview(content)) for name, content in objects.items()])
+
+
+def read(storage: Storage, name: bytes, size: int) -> bytes:
+    back = bytearray(size)
+    storage.read_into(name, memoryview(back))
+    return bytes(back)
+
+
+def mapped(storage: Storage, name: bytes) -> bytes:
+    path, offset, size = storage.locate(name)
+    return bytes(map_file(path, size, offset=offset).to_pybytes())
+
+
+def files(storage: LocalStorage) -> list[Path]:
+    return sorted(path for directory in storage.directories for path in directory.iterdir())
+
+
+def flush(storage: LocalStorage) -> None:
+    """Do what the collecting thread would do soon."""
+    storage._collect()
+
+
+def blocks(storage: LocalStorage) -> int:
+    return sum(path.stat().st_blocks * 512 for path in files(storage))
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+def test_what_was_written_is_read_back(make: Make, compression: str | None) -> None:
+    storage = make(compression=compression)
+    objects = contents(0, 1, 64 * 1024, 100_001, CHUNK, 2 * CHUNK + 5)
+    write(storage, objects)
+    for name, content in objects.items():
+        assert read(storage, name, len(content)) == content
+        assert mapped(storage, name) == content
+    statistics = storage.statistics()
+    total = sum(map(len, objects.values()))
+    assert (statistics.objects, statistics.object_bytes) == (6, total)
+    if compression:
+        assert statistics.stored_bytes < total * 0.6
+    else:
+        assert statistics.stored_bytes == total
+
+
+def test_what_cannot_be_compressed_is_kept_as_it_is_and_mapped_in_place(make: Make) -> None:
+    storage = make(compression="zstd")
+    content = os.urandom(CHUNK + 1000)
+    write(storage, {oid(1): content})
+    assert storage.statistics().stored_bytes == len(content)
+    assert "segment" in storage.locate(oid(1)).path
+    assert mapped(storage, oid(1)) == content
+
+
+def test_objects_are_fused_and_large_ones_are_alone(make: Make) -> None:
+    storage = make()
+    write(storage, contents(*[100_000] * 50))
+    assert len(files(storage)) == 1
+    write(storage, {oid(100): b"x" * 100_000})
+    assert len(files(storage)) == 1, "the segment stays open for the next call"
+    write(storage, {oid(200): bytes(SEGMENT_SIZE + 1)})
+    assert len(files(storage)) == 2
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files(storage))
+
+
+def test_deleted_objects_leave_nothing(make: Make) -> None:
+    storage = make()
+    objects = contents(*[MIB] * 8)
+    write(storage, objects)
+    storage.delete([*objects, oid(77)])
+    flush(storage)
+    assert files(storage) == []
+    assert storage.statistics().allocated_bytes == 0
+    with pytest.raises(CorruptSpill, match="not known"):
+        read(storage, oid(0), MIB)
+    with pytest.raises(CorruptSpill, match="not known"):
+        storage.locate(oid(0))
+
+
+def test_dead_space_becomes_holes_and_the_others_stay_readable(make: Make) -> None:
+    storage = make()
+    objects = contents(*[MIB] * 16)
+    write(storage, objects)
+    before = blocks(storage)
+    gone = list(objects)[::2]
+    storage.delete(gone)
+    flush(storage)
+    assert blocks(storage) <= before - 7 * MIB
+    assert storage.statistics().allocated_bytes == 8 * MIB
+    for name in list(objects)[1::2]:
+        assert read(storage, name, MIB) == objects[name]
+        assert mapped(storage, name) == objects[name]
+
+
+def test_without_holes_every_object_has_a_file(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_can_punch", lambda _: False)
+    storage = make()
+    objects = contents(*[100_000] * 5)
+    write(storage, objects)
+    assert len(files(storage)) == 5
+    storage.delete([oid(2)])
+    flush(storage)
+    assert len(files(storage)) == 4
+    assert read(storage, oid(3), 100_000) == objects[oid(3)]
+
+
+def test_a_rewritten_object_is_the_new_one(make: Make) -> None:
+    storage = make()
+    write(storage, {oid(1): b"old" * 1000})
+    storage.delete([oid(1)])
+    write(storage, {oid(1): b"new" * 2000})
+    flush(storage)
+    assert read(storage, oid(1), 6000) == b"new" * 2000
+
+
+def damage(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+def test_a_flipped_bit_is_found_and_harms_one_object_only(
+    make: Make, compression: str | None
+) -> None:
+    storage = make(compression=compression)
+    objects = contents(100_000, 100_000, 100_000)
+    write(storage, objects)
+    (path,) = files(storage)
+    damage(path, storage._table.objects[oid(1)].offset + 1234)
+    with pytest.raises(CorruptSpill, match="checksum") as caught:
+        read(storage, oid(1), 100_000)
+    assert caught.value.oid == oid(1)
+    assert oid(1).hex() in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    with pytest.raises(CorruptSpill):
+        storage.locate(oid(1))
+    for name in (oid(0), oid(2)):
+        assert read(storage, name, 100_000) == objects[name]
+        assert mapped(storage, name) == objects[name]
+    assert storage.statistics().damaged == 2
+
+
+def test_a_truncated_and_a_missing_file_are_found(make: Make) -> None:
+    storage = make()
+    write(storage, contents(100_000, 100_000))
+    (path,) = files(storage)
+    os.truncate(path, 150_000)
+    with pytest.raises(CorruptSpill, match="ends after 150000 bytes"):
+        read(storage, oid(1), 100_000)
+    assert len(read(storage, oid(0), 100_000)) == 100_000
+    path.unlink()
+    for access in (lambda: read(storage, oid(0), 100_000), lambda: storage.locate(oid(0))):
+        with pytest.raises(CorruptSpill, match="its file is gone"):
+            access()
+
+
+def test_an_object_written_by_another_process(make: Make) -> None:
+    storage = make(quota=10 * MIB)
+    first = storage.direct_path(oid(1), 5 * MIB)
+    assert storage.statistics().direct_bytes == 5 * MIB
+    with pytest.raises(OSError, match="quota") as caught:
+        storage.direct_path(oid(2), 6 * MIB)
+    assert is_full(caught.value)
+    storage.delete([oid(1)])  # its writer gave up; another attempt follows at once
+    second = storage.direct_path(oid(1), 5 * MIB)
+    assert second.path != first.path
+    write_file(second.path, [b"y" * (5 * MIB)])
+    flush(storage)
+    assert mapped(storage, oid(1)) == read(storage, oid(1), 5 * MIB) == b"y" * (5 * MIB)
+    storage.delete([oid(1)])
+    flush(storage)
+    assert files(storage) == []
+
+
+def test_the_quota_is_kept_and_dead_space_is_used_first(make: Make) -> None:
+    storage = make(quota=8 * MIB)
+    write(storage, contents(*[MIB] * 8))
+    with pytest.raises(OSError, match="8388608 of 8388608 bytes are taken") as caught:
+        write(storage, {oid(50): b"x"})
+    assert is_full(caught.value)
+    storage.delete([oid(3)])
+    write(storage, {oid(50): b"x" * MIB})
+    assert storage.statistics().allocated_bytes == 8 * MIB
+    assert blocks(storage) <= 8 * MIB
+
+
+def failing(number: int, only: Path | None = None) -> Callable[..., None]:
+    """Let writes fail, those below one directory or all."""
+    real = local.pwrite_all
+
+    def pwrite_all(fd: int, views: list[memoryview], offset: int) -> None:
+        name = Path(f"/proc/self/fd/{fd}").readlink()
+        if only is None or name.is_relative_to(only):
+            raise OSError(number, os.strerror(number))
+        real(fd, views, offset)
+
+    return pwrite_all
+
+
+def test_a_failed_write_keeps_nothing_of_the_batch(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make()
+    real = local.pwrite_all
+    calls = iter(range(3))
+
+    def fail_late(fd: int, views: list[memoryview], offset: int) -> None:
+        if next(calls, None) is None:
+            raise OSError(errno.ENOSPC, "no space")
+        real(fd, views, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "pwrite_all", fail_late)
+        with pytest.raises(OSError, match="no space"):
+            write(storage, contents(*[100_000] * 5))
+    flush(storage)
+    assert files(storage) == []
+    assert storage.statistics().objects == 0
+    objects = contents(*[100_000] * 5)
+    write(storage, objects)
+    assert read(storage, oid(4), 100_000) == objects[oid(4)]
+
+
+def test_directories_take_turns_and_one_that_fails_is_left_out(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents = [tmp_path / name for name in "abc"]
+    for parent in parents:
+        parent.mkdir()
+    now = [0.0]
+    storage = make(*parents, clock=lambda: now[0])
+    for number in range(6):
+        write(storage, {oid(number): os.urandom(MIB)})
+    assert [len(list(directory.iterdir())) for directory in storage.directories] == [1, 1, 1]
+    broken = storage.directories[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "pwrite_all", failing(errno.EIO, broken))
+        for number in range(6, 12):
+            write(storage, {oid(number): os.urandom(MIB)})
+    assert storage.statistics().directories_failing == 1
+    for number in range(12, 18):
+        write(storage, {oid(number): os.urandom(MIB)})
+    flush(storage)
+
+    def taken(directory: Path) -> int:
+        return sum(path.stat().st_blocks * 512 for path in directory.iterdir()) // MIB
+
+    assert taken(broken) == 2, "left out although it would work again"
+    now[0] += 60.0
+    for number in range(18, 21):
+        write(storage, {oid(number): os.urandom(MIB)})
+    assert taken(broken) == 3
+    assert storage.statistics().directories_failing == 0
+    for number in range(21):
+        assert len(read(storage, oid(number), MIB)) == MIB
+
+
+def test_a_full_directory_is_passed_over(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents = [tmp_path / name for name in "ab"]
+    for parent in parents:
+        parent.mkdir()
+    storage = make(*parents)
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "pwrite_all", failing(errno.ENOSPC, storage.directories[0]))
+        for number in range(4):
+            write(storage, {oid(number): os.urandom(MIB)})
+    assert storage.statistics().directories_failing == 0
+    flush(storage)
+    assert [len(list(directory.iterdir())) for directory in storage.directories] == [0, 1]
+
+
+def test_when_all_fail_the_error_tells_whether_space_may_come(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents = [tmp_path / name for name in "ab"]
+    for parent in parents:
+        parent.mkdir()
+    storage = make(*parents)
+    full, broken = failing(errno.ENOSPC), failing(errno.EIO)
+    first = storage.directories[0]
+
+    def pwrite_all(fd: int, views: list[memoryview], offset: int) -> None:
+        name = Path(f"/proc/self/fd/{fd}").readlink()
+        (broken if name.is_relative_to(first) else full)(fd, views, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "pwrite_all", pwrite_all)
+        for _ in range(2):
+            with pytest.raises(OSError) as caught:
+                write(storage, {oid(1): b"content"})
+            assert is_full(caught.value)
+    write(storage, {oid(1): b"content"})
+    assert read(storage, oid(1), 7) == b"content"
+
+
+def test_copies_of_compressed_objects_are_bounded(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make(compression="lz4")
+    monkeypatch.setattr(storage._copies, "_most", 3 * MIB)
+    objects = contents(*[MIB] * 6)
+    write(storage, objects)
+    first = storage.locate(oid(0))
+    assert storage.locate(oid(0)) == first
+    kept = map_file(first.path, first.size)
+    for name in objects:
+        storage.locate(name)
+    assert not Path(first.path).exists()
+    assert kept.to_pybytes() == objects[oid(0)]
+    assert mapped(storage, oid(0)) == objects[oid(0)], "made again"
+    assert len([path for path in files(storage) if "copy" in path.name]) == 3
+    storage.delete(objects)
+    flush(storage)
+    assert files(storage) == []
+
+
+def test_many_threads_write_read_and_delete(make: Make) -> None:
+    storage = make(quota=64 * MIB)
+    failures: list[BaseException] = []
+
+    def work(start: int) -> None:
+        try:
+            for turn in range(10):
+                objects = {
+                    oid(start + turn * 10 + i): os.urandom(50_000 + 999 * i) for i in range(10)
+                }
+                write(storage, objects)
+                for name, content in objects.items():
+                    assert read(storage, name, len(content)) == content
+                    assert mapped(storage, name) == content
+                storage.delete(list(objects)[: 7 + turn % 4])
+        except BaseException as error:  # noqa: BLE001 - told by the main thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(1000 * n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    storage._table.validate()
+
+
+def test_an_unusable_directory_leaves_no_other_behind(tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        LocalStorage([good, tmp_path / "none"])
+    assert list(good.iterdir()) == []
