@@ -9,24 +9,26 @@ How a request for room proceeds:
 
 1. A free block that fits is taken at once, unless others have been waiting longer.
 2. Blocks of objects that have a file copy as well and that nobody reads are freed, which costs
-   nothing.
+   nothing, unless a task will need them sooner than something that has none.
 3. Objects that nobody reads are spilled; the request waits, first in first out, until the shell is
-   done.
+   done and their blocks can be freed like those.
 4. When no amount of that can make enough room, the object is served from a file, past the arena. So
    a request waits only for work that the shell has in hand, and nobody can deadlock.
 
 When a spill fails (a full disk, mostly) the value stays in memory and no other spill is started
 until the shell says `retry_spill()`. Meanwhile creates that do not fit wait and restores are served
-from their files. Without spilling there is no step 3 and 4: a create waits while other clients hold
-something, or is refused.
+from their files; `out_of_disk()` ends the wait of the creates. Without spilling there is no step 3
+and 4: a create waits while other clients hold something or may free something, or is refused.
+
+The scheduler tells by `expect()` when objects are needed next, and by `prefetch()` which spilled
+ones to bring back while there is room. Neither answers a request or makes one wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
-from .commands import Command, CreateRefused, Lost, Missing, Refusal, Token
-from .eviction import EvictionPolicy, LeastRecentlyUsed
+from .commands import Command, CreateRefused, Lost, Missing, Refusal, Restore, Token
 from .invariants import check_core
 from .reactions import Reactions
 from .requests import Requests
@@ -56,7 +58,8 @@ class StoreCore:
         high_water: spilling ahead starts above this part of the capacity.
         validate: check every invariant after every event, or, with many objects, now and then
             (slow; for tests).
-        policy: makes the order in which objects leave memory.
+        may_free: asked whether anybody but these clients, who wait for room, may free some by
+            what they do, even if they hold nothing now; only without spilling.
 
     Raises:
         ValueError: the capacity is negative, or not 0 <= low_water <= high_water <= 1.
@@ -70,19 +73,22 @@ class StoreCore:
         low_water: float = 0.6,
         high_water: float = 0.8,
         validate: bool = False,
-        policy: Callable[[], EvictionPolicy] = LeastRecentlyUsed,
+        may_free: Callable[[Set[bytes]], bool] = lambda _: False,
     ) -> None:
-        self.table = ObjectTable(capacity, policy)
+        self.table = ObjectTable(capacity)
         self.requests = Requests()
         self.room = RoomMaker(
             self.table, can_spill=can_spill, low_water=low_water, high_water=high_water
         )
-        self._reactions = Reactions(self.table, self.requests, self.room)
+        self.may_free = may_free
+        self._reactions = Reactions(self.table, self.requests, self.room, may_free)
         self._validate = validate
         self._events = 0
         self._file_backed_bytes = 0
         self._restores = 0
         self._restored_bytes = 0
+        self._prefetches = 0
+        self._prefetched_bytes = 0
 
     # -- events from clients --
 
@@ -185,6 +191,7 @@ class StoreCore:
             self._reactions.grant_pin(record, client, token, commands)
         else:
             self.requests.add_waiter(record, client, token)
+            table.refresh(record)
             if state is _SPILLED:
                 self._reactions.read_back(record, commands)
         return self._settle(commands)
@@ -213,6 +220,7 @@ class StoreCore:
         if record is not None:
             if token in record.waiters:
                 self.requests.forget_waiter(record, token)
+                self.table.refresh(record)
             else:
                 self._reactions.abort(record, commands)
         return self._settle(commands)
@@ -221,7 +229,8 @@ class StoreCore:
         """A process died: drop its pins and its requests, abort what it was writing."""
         table = self.table
         commands: list[Command] = []
-        self.requests.forget_client(client)
+        for record in self.requests.forget_client(client):
+            table.refresh(record)
         books = table.clients.get(client)
         if books is None:
             return self._settle(commands)
@@ -243,6 +252,41 @@ class StoreCore:
             self._reactions.delete(record, commands)
         return self._settle(commands)
 
+    # -- events from the scheduler --
+
+    def expect(self, oid: bytes, position: int | None) -> None:
+        """A task that waits will need an object, which need not be known yet.
+
+        Args:
+            oid: the object.
+            position: of its next use: smaller is sooner; None: no use is known any more.
+        """
+        self.table.expect(oid, position)
+
+    def prefetch(self, oid: bytes) -> list[Command]:
+        """Restore an object that is expected to be needed, if that is in nobody's way.
+
+        It takes only room that is free, or held by file copies of what is needed later. Whether or
+        not it does, the object can leave memory again like any other.
+        """
+        commands: list[Command] = []
+        record = self.table.records.get(oid)
+        position = self.table.next_use.get(oid)
+        if record is None or position is None or self.requests.queue:
+            return commands
+        idle = record.state is _SPILLED and not (record.pins or record.doomed or record.damaged)
+        if idle and self.room.take_spare(record, position):
+            assert record.offset is not None
+            self._prefetches += 1
+            self._prefetched_bytes += record.size
+            self.table.move(record, _RESTORING)
+            commands.append(Restore(oid, record.offset, record.size))
+        return self._settle(commands)
+
+    def recheck(self) -> list[Command]:
+        """A task ended or waits for others: what `may_free` tells may be different now."""
+        return self._settle([])
+
     # -- events from the shell's file work --
 
     def spilled(self, oid: bytes) -> list[Command]:
@@ -251,17 +295,14 @@ class StoreCore:
         Raises:
             InvalidTransition: the object is not being spilled.
         """
-        record = self._expect(oid, _SPILLING, _SPILLED)
+        record = self._expect(oid, _SPILLING, _SEALED)
         commands: list[Command] = []
         self.room.succeeded(record)
         self.table.add_file(record)
-        if record.pins:
-            self.table.move(record, _SEALED)
-        elif record.doomed:
+        if record.doomed and not record.pins:
             self._reactions.remove(record, commands)
-        else:
-            self.table.move(record, _SPILLED)
-            self.table.free_block(record)
+        else:  # its block is freed when the room is asked for
+            self.table.move(record, _SEALED)
         return self._settle(commands)
 
     def spill_failed(self, oid: bytes, no_space: bool) -> list[Command]:
@@ -285,6 +326,17 @@ class StoreCore:
         """Spilling may be tried again after a failure."""
         self.room.paused = False
         return self._settle([])
+
+    def out_of_disk(self) -> list[Command]:
+        """Spilling has been impossible for long: refuse the creates that wait for it.
+
+        Nothing is refused unless a spill failed and none was tried since. Later creates wait, if
+        they do not fit, until this is said again or room comes.
+        """
+        commands: list[Command] = []
+        if self.room.paused:
+            self._reactions.refuse_for_want_of_disk(commands)
+        return self._settle(commands)
 
     def restored(self, oid: bytes) -> list[Command]:
         """The block of a `Restore` holds the object's bytes.
@@ -347,6 +399,8 @@ class StoreCore:
             spills_total=self.room.spills,
             spill_failures_total=self.room.spill_failures,
             restores_total=self._restores,
+            prefetches_total=self._prefetches,
+            prefetched_bytes_total=self._prefetched_bytes,
             evictions_total=self.room.evictions,
             spill_paused=self.room.paused,
             disk_full=self.room.disk_full,

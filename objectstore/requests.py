@@ -74,8 +74,11 @@ class Requests:
         if record.state is ObjectState.SPILLED and not record.waiters:
             del self.queue[record.oid]
 
-    def forget_client(self, client: bytes) -> None:
-        """No pin of the client waits any more."""
+    def forget_client(self, client: bytes) -> list[ObjectRecord]:
+        """No pin of the client waits any more; return the objects it waited for."""
+        forgotten = []
         for token, record in list(self.waiting.items()):
             if record.waiters.get(token) == client:
                 self.forget_waiter(record, token)
+                forgotten.append(record)
+        return forgotten
