@@ -44,6 +44,11 @@ _SPILLED = ObjectState.SPILLED
 _RESTORING = ObjectState.RESTORING
 
 
+def others_hold(holding: Set[bytes], waiting: Set[bytes]) -> bool:
+    """Whether a client holds something that does not wait for room itself."""
+    return not holding <= waiting
+
+
 class StoreCore:
     """The objects of one node.
 
@@ -58,8 +63,8 @@ class StoreCore:
         high_water: spilling ahead starts above this part of the capacity.
         validate: check every invariant after every event, or, with many objects, now and then
             (slow; for tests).
-        may_free: asked whether anybody but these clients, who wait for room, may free some by
-            what they do, even if they hold nothing now; only without spilling.
+        may_free: asked with the clients that hold something and those that wait for room, which
+            may be the same, whether anybody may free some one day; only without spilling.
 
     Raises:
         ValueError: the capacity is negative, or not 0 <= low_water <= high_water <= 1.
@@ -73,15 +78,14 @@ class StoreCore:
         low_water: float = 0.6,
         high_water: float = 0.8,
         validate: bool = False,
-        may_free: Callable[[Set[bytes]], bool] = lambda _: False,
+        may_free: Callable[[Set[bytes], Set[bytes]], bool] = others_hold,
     ) -> None:
         self.table = ObjectTable(capacity)
         self.requests = Requests()
         self.room = RoomMaker(
             self.table, can_spill=can_spill, low_water=low_water, high_water=high_water
         )
-        self.may_free = may_free
-        self._reactions = Reactions(self.table, self.requests, self.room, may_free)
+        self.reactions = Reactions(self.table, self.requests, self.room, may_free)
         self._validate = validate
         self._events = 0
         self._file_backed_bytes = 0
@@ -114,14 +118,14 @@ class StoreCore:
                 return self._settle(commands)
             # Its file cannot be read, and here comes the value again: who waits gets this one.
             waiters = self.requests.take_waiters(known)
-            self._reactions.remove(known, commands)
+            self.reactions.remove(known, commands)
         record = table.add(oid, size, client, token)
         for waiting, reader in waiters.items():
             self.requests.add_waiter(record, reader, waiting)
         if record.block > table.allocator.capacity:
-            self._reactions.answer_create(record, commands, Refusal.TOO_LARGE)
+            self.reactions.answer_create(record, commands, Refusal.TOO_LARGE)
         elif not self.requests.queue and table.take_block(record):
-            self._reactions.answer_create(record, commands)
+            self.reactions.answer_create(record, commands)
         else:
             self.requests.queue_create(record)
         return self._settle(commands)
@@ -141,16 +145,16 @@ class StoreCore:
         if record.state is not _CREATED or not record.granted:
             raise InvalidTransition(oid, record.state, _SEALED, table.story(oid))
         if record.doomed:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         elif record.direct:
             self._file_backed_bytes += record.size
             table.add_file(record)
             table.move(record, _SPILLED)
             if record.waiters:
-                self._reactions.read_back(record, commands)
+                self.reactions.read_back(record, commands)
         else:
             table.move(record, _SEALED)
-            self._reactions.grant_waiters(record, commands)
+            self.reactions.grant_waiters(record, commands)
         return self._settle(commands)
 
     def abort(self, oid: bytes) -> list[Command]:
@@ -167,7 +171,7 @@ class StoreCore:
             return commands
         if record.state is not _CREATED:
             raise InvalidTransition(oid, record.state, ObjectState.DELETED, table.story(oid))
-        self._reactions.abort(record, commands)
+        self.reactions.abort(record, commands)
         return self._settle(commands)
 
     def pin(self, oid: bytes, client: bytes, token: Token) -> list[Command]:
@@ -188,12 +192,12 @@ class StoreCore:
             return commands
         state = record.state
         if state is _SEALED or state is _SPILLING:
-            self._reactions.grant_pin(record, client, token, commands)
+            self.reactions.grant_pin(record, client, token, commands)
         else:
             self.requests.add_waiter(record, client, token)
             table.refresh(record)
             if state is _SPILLED:
-                self._reactions.read_back(record, commands)
+                self.reactions.read_back(record, commands)
         return self._settle(commands)
 
     def unpin(self, oid: bytes, client: bytes, count: int = 1) -> list[Command]:
@@ -201,7 +205,7 @@ class StoreCore:
         commands: list[Command] = []
         record = self.table.records.get(oid)
         if record is not None and self.table.drop_pins(record, client, count):
-            self._reactions.unpinned(record, commands)
+            self.reactions.unpinned(record, commands)
         return self._settle(commands)
 
     def delete(self, oid: bytes) -> list[Command]:
@@ -210,7 +214,7 @@ class StoreCore:
         commands: list[Command] = []
         record = self.table.records.get(oid)
         if record is not None:
-            self._reactions.delete(record, commands)
+            self.reactions.delete(record, commands)
         return self._settle(commands)
 
     def cancel(self, token: Token) -> list[Command]:
@@ -222,7 +226,7 @@ class StoreCore:
                 self.requests.forget_waiter(record, token)
                 self.table.refresh(record)
             else:
-                self._reactions.abort(record, commands)
+                self.reactions.abort(record, commands)
         return self._settle(commands)
 
     def drop_client(self, client: bytes) -> list[Command]:
@@ -236,10 +240,10 @@ class StoreCore:
             return self._settle(commands)
         for record in list(books.writing.values()):
             table.note(record.oid, "writer died")
-            self._reactions.abort(record, commands)
+            self.reactions.abort(record, commands)
         for record in list(books.pinned.values()):
             if table.drop_pins(record, client, record.pins[client]):
-                self._reactions.unpinned(record, commands)
+                self.reactions.unpinned(record, commands)
         del table.clients[client]
         return self._settle(commands)
 
@@ -249,7 +253,7 @@ class StoreCore:
         owned = [record for oid, record in self.table.records.items() if oid.startswith(prefix)]
         for record in owned:
             self.table.note(record.oid, "owner died")
-            self._reactions.delete(record, commands)
+            self.reactions.delete(record, commands)
         return self._settle(commands)
 
     # -- events from the scheduler --
@@ -287,6 +291,15 @@ class StoreCore:
         """A task ended or waits for others: what `may_free` tells may be different now."""
         return self._settle([])
 
+    def knows_enough(self, asked_bytes: int) -> bool:
+        """Whether the order in which objects should leave memory is known well enough.
+
+        Args:
+            asked_bytes: `table.asked_bytes` when the owners were asked last what they need; what
+                was created since then counts as not needed.
+        """
+        return not self.room.pressed or self.table.asked_bytes - asked_bytes < self.room.stride
+
     # -- events from the shell's file work --
 
     def spilled(self, oid: bytes) -> list[Command]:
@@ -300,7 +313,7 @@ class StoreCore:
         self.room.succeeded(record)
         self.table.add_file(record)
         if record.doomed and not record.pins:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         else:  # its block is freed when the room is asked for
             self.table.move(record, _SEALED)
         return self._settle(commands)
@@ -317,7 +330,7 @@ class StoreCore:
         commands: list[Command] = []
         self.room.failed(no_space=no_space)
         if record.doomed and not record.pins:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         else:
             self.table.move(record, _SEALED)
         return self._settle(commands)
@@ -330,12 +343,12 @@ class StoreCore:
     def out_of_disk(self) -> list[Command]:
         """Spilling has been impossible for long: refuse the creates that wait for it.
 
-        Nothing is refused unless a spill failed and none was tried since. Later creates wait, if
+        Nothing is refused unless a spill failed and none succeeded since. Later creates wait, if
         they do not fit, until this is said again or room comes.
         """
         commands: list[Command] = []
-        if self.room.paused:
-            self._reactions.refuse_for_want_of_disk(commands)
+        if self.room.failing:
+            self.reactions.refuse_for_want_of_disk(commands)
         return self._settle(commands)
 
     def restored(self, oid: bytes) -> list[Command]:
@@ -349,11 +362,11 @@ class StoreCore:
         self._restores += 1
         self._restored_bytes += record.size
         if record.doomed:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         else:
             record.damaged = False
             self.table.move(record, _SEALED)
-            self._reactions.grant_waiters(record, commands)
+            self.reactions.grant_waiters(record, commands)
         return self._settle(commands)
 
     def restore_failed(self, oid: bytes) -> list[Command]:
@@ -368,7 +381,7 @@ class StoreCore:
         record = self._expect(oid, _RESTORING, _SPILLED)
         commands: list[Command] = []
         if record.doomed:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         else:
             record.damaged = True
             self.table.move(record, _SPILLED)
@@ -441,7 +454,7 @@ class StoreCore:
     def _settle(self, commands: list[Command]) -> list[Command]:
         """Do what an event has made possible or necessary; the end of every event."""
         if self.requests.queue:
-            self._reactions.serve_queue(commands)
+            self.reactions.serve_queue(commands)
         self.room.spill_ahead(commands)
         self._events += 1
         # The check looks at everything: the more there is, the rarer it is made.

@@ -156,14 +156,7 @@ def _check_progress(core: StoreCore) -> None:
     first = next(iter(core.requests.queue.values()))
     assert first.block > table.allocator.largest_free, "the first request fits and was not served"
     if not core.room.can_spill:
-        held = any(
-            books.pinned or books.writing
-            for client, books in table.clients.items()
-            if client != first.writer
-        )
-        assert held or core.may_free({r.writer for r in core.requests.queue.values()}), (
-            "the first request waits, and nobody else holds anything"
-        )
+        assert core.reactions.others_may_free(), "the first request waits, and nobody may free any"
         return
     if core.room.paused:
         readers = [r for r in core.requests.queue.values() if r.state is ObjectState.SPILLED]

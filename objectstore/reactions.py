@@ -40,7 +40,7 @@ class Reactions:
         table: ObjectTable,
         requests: Requests,
         room: RoomMaker,
-        may_free: Callable[[Set[bytes]], bool],
+        may_free: Callable[[Set[bytes], Set[bytes]], bool],
     ) -> None:
         self._table = table
         self._requests = requests
@@ -142,7 +142,7 @@ class Reactions:
     def _must_wait(self, record: ObjectRecord, commands: list[Command]) -> bool:
         """Whether a request that found no room should wait for it."""
         if not self._room.can_spill:
-            return self._others_may_free(record.writer)
+            return self.others_may_free()
         if self._room.paused:
             return record.state is _CREATED
         return self._room.bring_room(record, commands)
@@ -172,13 +172,9 @@ class Reactions:
         else:
             self._requests.queue_restore(record)
 
-    def _others_may_free(self, client: bytes) -> bool:
-        """Whether a client that waits for no room itself may free some one day."""
-        blocked = {record.writer for record in self._requests.queue.values()}
-        blocked.add(client)
-        held = any(
-            books.pinned or books.writing
-            for other, books in self._table.clients.items()
-            if other not in blocked
-        )
-        return held or self._may_free(blocked)
+    def others_may_free(self) -> bool:
+        """Whether anybody may free what those who wait for room need."""
+        clients = self._table.clients.items()
+        holding = {client for client, books in clients if books.pinned or books.writing}
+        waiting = {record.writer for record in self._requests.queue.values()}
+        return self._may_free(holding, waiting)

@@ -32,6 +32,10 @@ class Requests:
         if token in self.waiting:
             raise ValueError(f"a request with the token {token!r} waits already")
 
+    def creates_wait(self) -> bool:
+        """Whether a create waits for room."""
+        return any(record.state is ObjectState.CREATED for record in self.queue.values())
+
     def first(self) -> ObjectRecord | None:
         """The object whose request for room is the oldest."""
         return next(iter(self.queue.values()), None)

@@ -36,18 +36,21 @@ class RoomMaker:
         self.paused = False
         #: The spill that failed last failed for want of space, and none succeeded since.
         self.disk_full = False
+        #: A spill failed, and none succeeded since.
+        self.failing = False
         self.spills = 0
         self.spill_failures = 0
         self.spilled_bytes = 0
         self.evictions = 0
         self._low = int(low_water * table.allocator.capacity)
         self._high = int(high_water * table.allocator.capacity)
+        #: bytes that are spilled beyond what a request needs that has to wait for it
+        self.stride = (self._high - self._low) // 4
 
     @property
     def pressed(self) -> bool:
-        """Whether more than the low mark is taken by what is not free to leave."""
-        table = self._table
-        return table.allocator.used - table.clean.idle > self._low
+        """Whether so much is in memory that something will have to leave it."""
+        return self._table.allocator.used > self._low
 
     def take_block(self, record: ObjectRecord) -> bool:
         """Give the object a block, freeing those that cost nothing if that helps.
@@ -99,6 +102,8 @@ class RoomMaker:
         wanted = record.block - at_hand - table.clean.idle
         if wanted <= 0 and len(table.leaving) == 0:
             wanted = record.block  # there is enough free space, but in pieces
+        if wanted > 0:
+            wanted += self.stride  # the next request need not wait then
         while wanted > 0 and (missing > 0 or self._dirty_goes_first()):
             spilled = self._spill_first(commands)
             if spilled == 0:
@@ -125,11 +130,13 @@ class RoomMaker:
         self.spills += 1
         self.spilled_bytes += record.size
         self.disk_full = False
+        self.failing = False
 
     def failed(self, *, no_space: bool) -> None:
         """Count a spill that failed, and pause."""
         self.spill_failures += 1
         self.disk_full = no_space
+        self.failing = True
         self.paused = True
 
     def _evict(self, oid: bytes) -> None:

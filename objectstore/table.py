@@ -101,6 +101,8 @@ class ObjectTable:
         self.leaving = Candidates()
         #: Object -> position of its next use, of those that tasks are known to need.
         self.next_use: dict[bytes, int] = {}
+        #: Bytes of all objects that were ever asked to be created.
+        self.asked_bytes = 0
         self.num_pinned = 0
         self.file_bytes = 0
         self.file_objects = 0
@@ -112,6 +114,7 @@ class ObjectTable:
     def add(self, oid: bytes, size: int, writer: bytes, token: Token) -> ObjectRecord:
         """Enter a new object, without a block."""
         record = ObjectRecord(oid, size, writer, token)
+        self.asked_bytes += record.block
         self.records[oid] = record
         self.client(writer).writing[oid] = record
         return record

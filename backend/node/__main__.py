@@ -25,8 +25,9 @@ from millpond.scheduler.queue import LeaseQueue
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from ..worker.process import run_worker
-from . import zygote
+from . import recorder, zygote
 from .actor_service import ActorService
+from .lookahead import Lookahead
 from .object_service import ObjectService
 from .server import NodeServer, Peer
 from .task_service import TaskService
@@ -117,9 +118,12 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
     server = NodeServer(loop, settings.driver_id)
+    if trace := os.environ.get(recorder.VARIABLE):
+        server.handle = recorder.recording(trace, server.handle)  # type: ignore[method-assign]
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
     server.objects = ObjectService(arena, storage, loop, validate=settings.validate)
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
+    server.lookahead = Lookahead(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)
     server.pool = WorkerPool(
