@@ -41,6 +41,8 @@ class Refusal(StrEnum):
     """Spilling is off, the object does not fit, and nobody else holds what could be freed."""
     TOO_LARGE = "too-large"
     """Spilling is off and the object is larger than the whole arena."""
+    NO_DISK = "no-disk"
+    """The object does not fit, and nothing could be spilled for long."""
     EXISTS = "exists"
     """The id is stored or being written already, or was deleted but is still in use."""
 

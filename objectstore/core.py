@@ -9,24 +9,26 @@ How a request for room proceeds:
 
 1. A free block that fits is taken at once, unless others have been waiting longer.
 2. Blocks of objects that have a file copy as well and that nobody reads are freed, which costs
-   nothing.
+   nothing, unless a task will need them sooner than something that has none.
 3. Objects that nobody reads are spilled; the request waits, first in first out, until the shell is
-   done.
+   done and their blocks can be freed like those.
 4. When no amount of that can make enough room, the object is served from a file, past the arena. So
    a request waits only for work that the shell has in hand, and nobody can deadlock.
 
 When a spill fails (a full disk, mostly) the value stays in memory and no other spill is started
 until the shell says `retry_spill()`. Meanwhile creates that do not fit wait and restores are served
-from their files. Without spilling there is no step 3 and 4: a create waits while other clients hold
-something, or is refused.
+from their files; `out_of_disk()` ends the wait of the creates. Without spilling there is no step 3
+and 4: a create waits while other clients hold something or may free something, or is refused.
+
+The scheduler tells by `expect()` when objects are needed next, and by `prefetch()` which spilled
+ones to bring back while there is room. Neither answers a request or makes one wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
-from .commands import Command, CreateRefused, Lost, Missing, Refusal, Token
-from .eviction import EvictionPolicy, LeastRecentlyUsed
+from .commands import Command, CreateRefused, Lost, Missing, Refusal, Restore, Token
 from .invariants import check_core
 from .reactions import Reactions
 from .requests import Requests
@@ -40,6 +42,11 @@ _SEALED = ObjectState.SEALED
 _SPILLING = ObjectState.SPILLING
 _SPILLED = ObjectState.SPILLED
 _RESTORING = ObjectState.RESTORING
+
+
+def others_hold(holding: Set[bytes], waiting: Set[bytes]) -> bool:
+    """Whether a client holds something that does not wait for room itself."""
+    return not holding <= waiting
 
 
 class StoreCore:
@@ -56,7 +63,8 @@ class StoreCore:
         high_water: spilling ahead starts above this part of the capacity.
         validate: check every invariant after every event, or, with many objects, now and then
             (slow; for tests).
-        policy: makes the order in which objects leave memory.
+        may_free: asked with the clients that hold something and those that wait for room, which
+            may be the same, whether anybody may free some one day; only without spilling.
 
     Raises:
         ValueError: the capacity is negative, or not 0 <= low_water <= high_water <= 1.
@@ -70,19 +78,21 @@ class StoreCore:
         low_water: float = 0.6,
         high_water: float = 0.8,
         validate: bool = False,
-        policy: Callable[[], EvictionPolicy] = LeastRecentlyUsed,
+        may_free: Callable[[Set[bytes], Set[bytes]], bool] = others_hold,
     ) -> None:
-        self.table = ObjectTable(capacity, policy)
+        self.table = ObjectTable(capacity)
         self.requests = Requests()
         self.room = RoomMaker(
             self.table, can_spill=can_spill, low_water=low_water, high_water=high_water
         )
-        self._reactions = Reactions(self.table, self.requests, self.room)
+        self.reactions = Reactions(self.table, self.requests, self.room, may_free)
         self._validate = validate
         self._events = 0
         self._file_backed_bytes = 0
         self._restores = 0
         self._restored_bytes = 0
+        self._prefetches = 0
+        self._prefetched_bytes = 0
 
     # -- events from clients --
 
@@ -108,14 +118,14 @@ class StoreCore:
                 return self._settle(commands)
             # Its file cannot be read, and here comes the value again: who waits gets this one.
             waiters = self.requests.take_waiters(known)
-            self._reactions.remove(known, commands)
+            self.reactions.remove(known, commands)
         record = table.add(oid, size, client, token)
         for waiting, reader in waiters.items():
             self.requests.add_waiter(record, reader, waiting)
         if record.block > table.allocator.capacity:
-            self._reactions.answer_create(record, commands, Refusal.TOO_LARGE)
+            self.reactions.answer_create(record, commands, Refusal.TOO_LARGE)
         elif not self.requests.queue and table.take_block(record):
-            self._reactions.answer_create(record, commands)
+            self.reactions.answer_create(record, commands)
         else:
             self.requests.queue_create(record)
         return self._settle(commands)
@@ -135,16 +145,16 @@ class StoreCore:
         if record.state is not _CREATED or not record.granted:
             raise InvalidTransition(oid, record.state, _SEALED, table.story(oid))
         if record.doomed:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         elif record.direct:
             self._file_backed_bytes += record.size
             table.add_file(record)
             table.move(record, _SPILLED)
             if record.waiters:
-                self._reactions.read_back(record, commands)
+                self.reactions.read_back(record, commands)
         else:
             table.move(record, _SEALED)
-            self._reactions.grant_waiters(record, commands)
+            self.reactions.grant_waiters(record, commands)
         return self._settle(commands)
 
     def abort(self, oid: bytes) -> list[Command]:
@@ -161,7 +171,7 @@ class StoreCore:
             return commands
         if record.state is not _CREATED:
             raise InvalidTransition(oid, record.state, ObjectState.DELETED, table.story(oid))
-        self._reactions.abort(record, commands)
+        self.reactions.abort(record, commands)
         return self._settle(commands)
 
     def pin(self, oid: bytes, client: bytes, token: Token) -> list[Command]:
@@ -182,11 +192,12 @@ class StoreCore:
             return commands
         state = record.state
         if state is _SEALED or state is _SPILLING:
-            self._reactions.grant_pin(record, client, token, commands)
+            self.reactions.grant_pin(record, client, token, commands)
         else:
             self.requests.add_waiter(record, client, token)
+            table.refresh(record)
             if state is _SPILLED:
-                self._reactions.read_back(record, commands)
+                self.reactions.read_back(record, commands)
         return self._settle(commands)
 
     def unpin(self, oid: bytes, client: bytes, count: int = 1) -> list[Command]:
@@ -194,7 +205,7 @@ class StoreCore:
         commands: list[Command] = []
         record = self.table.records.get(oid)
         if record is not None and self.table.drop_pins(record, client, count):
-            self._reactions.unpinned(record, commands)
+            self.reactions.unpinned(record, commands)
         return self._settle(commands)
 
     def delete(self, oid: bytes) -> list[Command]:
@@ -203,7 +214,7 @@ class StoreCore:
         commands: list[Command] = []
         record = self.table.records.get(oid)
         if record is not None:
-            self._reactions.delete(record, commands)
+            self.reactions.delete(record, commands)
         return self._settle(commands)
 
     def revive(self, oid: bytes) -> list[Command]:
@@ -223,24 +234,26 @@ class StoreCore:
         if record is not None:
             if token in record.waiters:
                 self.requests.forget_waiter(record, token)
+                self.table.refresh(record)
             else:
-                self._reactions.abort(record, commands)
+                self.reactions.abort(record, commands)
         return self._settle(commands)
 
     def drop_client(self, client: bytes) -> list[Command]:
         """A process died: drop its pins and its requests, abort what it was writing."""
         table = self.table
         commands: list[Command] = []
-        self.requests.forget_client(client)
+        for record in self.requests.forget_client(client):
+            table.refresh(record)
         books = table.clients.get(client)
         if books is None:
             return self._settle(commands)
         for record in list(books.writing.values()):
             table.note(record.oid, "writer died")
-            self._reactions.abort(record, commands)
+            self.reactions.abort(record, commands)
         for record in list(books.pinned.values()):
             if table.drop_pins(record, client, record.pins[client]):
-                self._reactions.unpinned(record, commands)
+                self.reactions.unpinned(record, commands)
         del table.clients[client]
         return self._settle(commands)
 
@@ -250,8 +263,52 @@ class StoreCore:
         owned = [record for oid, record in self.table.records.items() if oid.startswith(prefix)]
         for record in owned:
             self.table.note(record.oid, "owner died")
-            self._reactions.delete(record, commands)
+            self.reactions.delete(record, commands)
         return self._settle(commands)
+
+    # -- events from the scheduler --
+
+    def expect(self, oid: bytes, position: int | None) -> None:
+        """A task that waits will need an object, which need not be known yet.
+
+        Args:
+            oid: the object.
+            position: of its next use: smaller is sooner; None: no use is known any more.
+        """
+        self.table.expect(oid, position)
+
+    def prefetch(self, oid: bytes) -> list[Command]:
+        """Restore an object that is expected to be needed, if that is in nobody's way.
+
+        It takes only room that is free, or held by file copies of what is needed later. Whether or
+        not it does, the object can leave memory again like any other.
+        """
+        commands: list[Command] = []
+        record = self.table.records.get(oid)
+        position = self.table.next_use.get(oid)
+        if record is None or position is None or self.requests.queue:
+            return commands
+        idle = record.state is _SPILLED and not (record.pins or record.doomed or record.damaged)
+        if idle and self.room.take_spare(record, position):
+            assert record.offset is not None
+            self._prefetches += 1
+            self._prefetched_bytes += record.size
+            self.table.move(record, _RESTORING)
+            commands.append(Restore(oid, record.offset, record.size))
+        return self._settle(commands)
+
+    def recheck(self) -> list[Command]:
+        """A task ended or waits for others: what `may_free` tells may be different now."""
+        return self._settle([])
+
+    def knows_enough(self, asked_bytes: int) -> bool:
+        """Whether the order in which objects should leave memory is known well enough.
+
+        Args:
+            asked_bytes: `table.asked_bytes` when the owners were asked last what they need; what
+                was created since then counts as not needed.
+        """
+        return not self.room.pressed or self.table.asked_bytes - asked_bytes < self.room.stride
 
     # -- events from the shell's file work --
 
@@ -261,17 +318,14 @@ class StoreCore:
         Raises:
             InvalidTransition: the object is not being spilled.
         """
-        record = self._expect(oid, _SPILLING, _SPILLED)
+        record = self._expect(oid, _SPILLING, _SEALED)
         commands: list[Command] = []
         self.room.succeeded(record)
         self.table.add_file(record)
-        if record.pins:
+        if record.doomed and not record.pins:
+            self.reactions.remove(record, commands)
+        else:  # its block is freed when the room is asked for
             self.table.move(record, _SEALED)
-        elif record.doomed:
-            self._reactions.remove(record, commands)
-        else:
-            self.table.move(record, _SPILLED)
-            self.table.free_block(record)
         return self._settle(commands)
 
     def spill_failed(self, oid: bytes, no_space: bool) -> list[Command]:
@@ -286,7 +340,7 @@ class StoreCore:
         commands: list[Command] = []
         self.room.failed(no_space=no_space)
         if record.doomed and not record.pins:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         else:
             self.table.move(record, _SEALED)
         return self._settle(commands)
@@ -295,6 +349,17 @@ class StoreCore:
         """Spilling may be tried again after a failure."""
         self.room.paused = False
         return self._settle([])
+
+    def out_of_disk(self) -> list[Command]:
+        """Spilling has been impossible for long: refuse the creates that wait for it.
+
+        Nothing is refused unless a spill failed and none succeeded since. Later creates wait, if
+        they do not fit, until this is said again or room comes.
+        """
+        commands: list[Command] = []
+        if self.room.failing:
+            self.reactions.refuse_for_want_of_disk(commands)
+        return self._settle(commands)
 
     def restored(self, oid: bytes) -> list[Command]:
         """The block of a `Restore` holds the object's bytes.
@@ -307,11 +372,11 @@ class StoreCore:
         self._restores += 1
         self._restored_bytes += record.size
         if record.doomed:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         else:
             record.damaged = False
             self.table.move(record, _SEALED)
-            self._reactions.grant_waiters(record, commands)
+            self.reactions.grant_waiters(record, commands)
         return self._settle(commands)
 
     def restore_failed(self, oid: bytes) -> list[Command]:
@@ -326,7 +391,7 @@ class StoreCore:
         record = self._expect(oid, _RESTORING, _SPILLED)
         commands: list[Command] = []
         if record.doomed:
-            self._reactions.remove(record, commands)
+            self.reactions.remove(record, commands)
         else:
             record.damaged = True
             self.table.move(record, _SPILLED)
@@ -357,6 +422,8 @@ class StoreCore:
             spills_total=self.room.spills,
             spill_failures_total=self.room.spill_failures,
             restores_total=self._restores,
+            prefetches_total=self._prefetches,
+            prefetched_bytes_total=self._prefetched_bytes,
             evictions_total=self.room.evictions,
             spill_paused=self.room.paused,
             disk_full=self.room.disk_full,
@@ -397,7 +464,7 @@ class StoreCore:
     def _settle(self, commands: list[Command]) -> list[Command]:
         """Do what an event has made possible or necessary; the end of every event."""
         if self.requests.queue:
-            self._reactions.serve_queue(commands)
+            self.reactions.serve_queue(commands)
         self.room.spill_ahead(commands)
         self._events += 1
         # The check looks at everything: the more there is, the rarer it is made.

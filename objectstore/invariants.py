@@ -75,7 +75,8 @@ def _check_record(table: ObjectTable, record: ObjectRecord) -> None:
         (table.dirty, state is ObjectState.SEALED and not in_file),
         (
             table.leaving,
-            state is ObjectState.SPILLING or (state is ObjectState.RESTORING and record.doomed),
+            state is ObjectState.SPILLING
+            or (state is ObjectState.RESTORING and (record.doomed or not record.waiters)),
         ),
     ):
         assert (record.oid in pool) is (belongs and not record.pins), f"its pool; {story}"
@@ -88,6 +89,11 @@ def _check_sums(table: ObjectTable) -> None:
         members = [record for record in records if record.oid in pool]
         assert len(pool) == len(members), "a pool holds an unknown object"
         assert pool.total == sum(record.block for record in members), "the sum of a pool"
+        idle = [record for record in members if record.oid not in table.next_use]
+        assert pool.idle == sum(record.block for record in idle), "the sum of what is not needed"
+        needed = [table.next_use[r.oid] for r in members if r.oid in table.next_use]
+        last = pool.furthest()
+        assert (last and last[0]) == max(needed, default=None), "the furthest use"
     assert table.num_pinned == sum(1 for record in records if record.pins), (
         "the number of pinned objects"
     )
@@ -150,12 +156,7 @@ def _check_progress(core: StoreCore) -> None:
     first = next(iter(core.requests.queue.values()))
     assert first.block > table.allocator.largest_free, "the first request fits and was not served"
     if not core.room.can_spill:
-        held = any(
-            books.pinned or books.writing
-            for client, books in table.clients.items()
-            if client != first.writer
-        )
-        assert held, "the first request waits, and nobody else holds anything"
+        assert core.reactions.others_may_free(), "the first request waits, and nobody may free any"
         return
     if core.room.paused:
         readers = [r for r in core.requests.queue.values() if r.state is ObjectState.SPILLED]

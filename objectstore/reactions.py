@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
+
 from .commands import (
     Command,
     CreateGranted,
@@ -33,10 +35,17 @@ _RESTORING = ObjectState.RESTORING
 class Reactions:
     """Answers requests and ends objects, and appends the commands to the list that it is given."""
 
-    def __init__(self, table: ObjectTable, requests: Requests, room: RoomMaker) -> None:
+    def __init__(
+        self,
+        table: ObjectTable,
+        requests: Requests,
+        room: RoomMaker,
+        may_free: Callable[[Set[bytes], Set[bytes]], bool],
+    ) -> None:
         self._table = table
         self._requests = requests
         self._room = room
+        self._may_free = may_free
 
     # -- answers --
 
@@ -51,9 +60,12 @@ class Reactions:
             record.direct = True
             commands.append(CreateGranted(token, oid, InFile(oid, record.size)))
         else:
-            commands.append(CreateRefused(token, oid, refusal))
-            self.answer_missing(record, commands)
-            self.remove(record, commands)
+            self._refuse(record, commands, refusal)
+
+    def _refuse(self, record: ObjectRecord, commands: list[Command], refusal: Refusal) -> None:
+        commands.append(CreateRefused(record.token, record.oid, refusal))
+        self.answer_missing(record, commands)
+        self.remove(record, commands)
 
     def grant_pin(
         self, record: ObjectRecord, client: bytes, token: Token, commands: list[Command]
@@ -117,10 +129,20 @@ class Reactions:
                 return
             self._serve(record, commands)
 
+    def refuse_for_want_of_disk(self, commands: list[Command]) -> None:
+        """Refuse the creates that wait out a pause, but for those that fit without the others."""
+        for record in list(self._requests.queue.values()):
+            if record.state is _CREATED:
+                self._requests.leave_queue(record)
+                if self._room.take_block(record):
+                    self.answer_create(record, commands)
+                else:
+                    self._refuse(record, commands, Refusal.NO_DISK)
+
     def _must_wait(self, record: ObjectRecord, commands: list[Command]) -> bool:
         """Whether a request that found no room should wait for it."""
         if not self._room.can_spill:
-            return self._others_hold(record.writer)
+            return self.others_may_free()
         if self._room.paused:
             return record.state is _CREATED
         return self._room.bring_room(record, commands)
@@ -150,12 +172,9 @@ class Reactions:
         else:
             self._requests.queue_restore(record)
 
-    def _others_hold(self, client: bytes) -> bool:
-        """Whether a client that waits for no room itself holds what it could free one day."""
-        blocked = {record.writer for record in self._requests.queue.values()}
-        blocked.add(client)
-        return any(
-            books.pinned or books.writing
-            for other, books in self._table.clients.items()
-            if other not in blocked
-        )
+    def others_may_free(self) -> bool:
+        """Whether anybody may free what those who wait for room need."""
+        clients = self._table.clients.items()
+        holding = {client for client, books in clients if books.pinned or books.writing}
+        waiting = {record.writer for record in self._requests.queue.values()}
+        return self._may_free(holding, waiting)

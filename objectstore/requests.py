@@ -32,6 +32,10 @@ class Requests:
         if token in self.waiting:
             raise ValueError(f"a request with the token {token!r} waits already")
 
+    def creates_wait(self) -> bool:
+        """Whether a create waits for room."""
+        return any(record.state is ObjectState.CREATED for record in self.queue.values())
+
     def first(self) -> ObjectRecord | None:
         """The object whose request for room is the oldest."""
         return next(iter(self.queue.values()), None)
@@ -74,8 +78,11 @@ class Requests:
         if record.state is ObjectState.SPILLED and not record.waiters:
             del self.queue[record.oid]
 
-    def forget_client(self, client: bytes) -> None:
-        """No pin of the client waits any more."""
+    def forget_client(self, client: bytes) -> list[ObjectRecord]:
+        """No pin of the client waits any more; return the objects it waited for."""
+        forgotten = []
         for token, record in list(self.waiting.items()):
             if record.waiters.get(token) == client:
                 self.forget_waiter(record, token)
+                forgotten.append(record)
+        return forgotten

@@ -36,26 +36,55 @@ class RoomMaker:
         self.paused = False
         #: The spill that failed last failed for want of space, and none succeeded since.
         self.disk_full = False
+        #: A spill failed, and none succeeded since.
+        self.failing = False
         self.spills = 0
         self.spill_failures = 0
         self.spilled_bytes = 0
         self.evictions = 0
         self._low = int(low_water * table.allocator.capacity)
         self._high = int(high_water * table.allocator.capacity)
+        #: bytes that are spilled beyond what a request needs that has to wait for it
+        self.stride = (self._high - self._low) // 4
+
+    @property
+    def pressed(self) -> bool:
+        """Whether so much is in memory that something will have to leave it."""
+        return self._table.allocator.used > self._low
 
     def take_block(self, record: ObjectRecord) -> bool:
-        """Give the object a block, freeing those that cost nothing if that helps."""
+        """Give the object a block, freeing those that cost nothing if that helps.
+
+        One that a task will need stays while there is something to spill that is needed later.
+        """
         table = self._table
         if record.block > table.allocator.free_bytes + table.clean.total:
             return False
         while not table.take_block(record):
             oid = table.clean.first()
-            if oid is None:
+            if oid is None or self._dirty_goes_first():
                 return False
-            victim = table.records[oid]
-            table.move(victim, ObjectState.SPILLED)
-            table.free_block(victim)
-            self.evictions += 1
+            self._evict(oid)
+        return True
+
+    def take_spare(self, record: ObjectRecord, position: int) -> bool:
+        """Give the object a block if nothing has to leave for it that is needed sooner.
+
+        Args:
+            record: the object.
+            position: of its next use.
+        """
+        table = self._table
+        if record.block > table.allocator.free_bytes + table.clean.later_than(position):
+            return False
+        while not table.take_block(record):
+            oid = table.clean.first_idle()
+            if oid is None:
+                last = table.clean.furthest()
+                if last is None or last[0] <= position:
+                    return False
+                oid = last[1]
+            self._evict(oid)
         return True
 
     def bring_room(self, record: ObjectRecord, commands: list[Command]) -> bool:
@@ -66,41 +95,75 @@ class RoomMaker:
         tells that it is no use.
         """
         table = self._table
-        at_hand = table.allocator.free_bytes + table.clean.total + table.leaving.total
-        missing = record.block - at_hand
+        at_hand = table.allocator.free_bytes + table.leaving.total
+        missing = record.block - at_hand - table.clean.total
         if missing > table.dirty.total:
             return False
-        if missing <= 0 and len(table.leaving) == 0:
-            missing = record.block  # there is enough free space, but in pieces
-        self._spill(missing, commands)
+        wanted = record.block - at_hand - table.clean.idle
+        if wanted <= 0 and len(table.leaving) == 0:
+            wanted = record.block  # there is enough free space, but in pieces
+        if wanted > 0:
+            wanted += self.stride  # the next request need not wait then
+        while wanted > 0 and (missing > 0 or self._dirty_goes_first()):
+            spilled = self._spill_first(commands)
+            if spilled == 0:
+                break
+            missing -= spilled
+            wanted -= spilled
         return len(table.leaving) > 0
 
     def spill_ahead(self, commands: list[Command]) -> None:
-        """Above the high mark, start to spill down to the low one, so that creates seldom wait."""
+        """Above the high mark, start to spill down to the low one, so that creates seldom wait.
+
+        What was spilled ahead stays in memory until its room is asked for.
+        """
         table = self._table
         # What costs nothing to free is as good as free.
         busy = table.allocator.used - table.clean.total
         if busy > self._high and self.can_spill and not self.paused:
-            self._spill(busy - table.leaving.total - self._low, commands)
+            amount = busy - table.leaving.total - self._low
+            while amount > 0 and (spilled := self._spill_first(commands)) > 0:
+                amount -= spilled
 
     def succeeded(self, record: ObjectRecord) -> None:
         """Count a spill."""
         self.spills += 1
         self.spilled_bytes += record.size
         self.disk_full = False
+        self.failing = False
 
     def failed(self, *, no_space: bool) -> None:
         """Count a spill that failed, and pause."""
         self.spill_failures += 1
         self.disk_full = no_space
+        self.failing = True
         self.paused = True
 
-    def _spill(self, amount: int, commands: list[Command]) -> None:
-        """Start to spill at least `amount` bytes, as far as there are victims."""
+    def _evict(self, oid: bytes) -> None:
+        """Free the block of an object that has a file."""
+        victim = self._table.records[oid]
+        self._table.move(victim, ObjectState.SPILLED)
+        self._table.free_block(victim)
+        self.evictions += 1
+
+    def _spill_first(self, commands: list[Command]) -> int:
+        """Start to spill the first victim; return the bytes of its block, 0 without a victim."""
         table = self._table
-        while amount > 0 and (oid := table.dirty.first()) is not None:
-            victim = table.records[oid]
-            assert victim.offset is not None
-            table.move(victim, ObjectState.SPILLING)
-            commands.append(Spill(oid, victim.offset, victim.size))
-            amount -= victim.block
+        oid = table.dirty.first()
+        if oid is None:
+            return 0
+        victim = table.records[oid]
+        assert victim.offset is not None
+        table.move(victim, ObjectState.SPILLING)
+        commands.append(Spill(oid, victim.offset, victim.size))
+        return victim.block
+
+    def _dirty_goes_first(self) -> bool:
+        """Whether the object that should leave first is one that has to be spilled for that."""
+        clean, dirty = self._table.clean, self._table.dirty
+        if clean.idle or not self.can_spill or self.paused or not len(dirty):
+            return False
+        last_clean, last_dirty = clean.furthest(), dirty.furthest()
+        if dirty.idle or last_clean is None or last_dirty is None:
+            return True
+        return last_dirty[0] > last_clean[0]

@@ -6,8 +6,8 @@ else happens then, is `millpond.objectstore.core`.
 The rules behind the table:
 
 1. A value leaves memory only after its bytes are safe in a file: the only ways to SPILLED are from
-   SPILLING (the file has just been written), from SEALED (it has a file copy already), from CREATED
-   (its writer wrote the file itself) and back from RESTORING (the file was not touched).
+   SEALED (it has a file copy), from CREATED (its writer wrote the file itself) and back from
+   RESTORING (the file was not touched). SPILLING only makes the copy.
 2. Bytes never change once sealed: nothing leads back to CREATED.
 3. DELETED is final. An object which its owner deleted while somebody still uses it keeps its state,
    is marked *doomed*, and moves to DELETED when the last use ends.
@@ -56,8 +56,7 @@ TRANSITIONS: Mapping[ObjectState, frozenset[ObjectState]] = MappingProxyType(
         ),
         ObjectState.SPILLING: frozenset(
             {
-                ObjectState.SPILLED,  # written, and nobody reads it
-                ObjectState.SEALED,  # writing failed, or it was pinned meanwhile
+                ObjectState.SEALED,  # written, or writing failed
                 ObjectState.DELETED,
             }
         ),

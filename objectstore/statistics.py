@@ -46,6 +46,10 @@ class StoreStatistics:
     """Spills that failed."""
     restores_total: int
     """Restores that succeeded."""
+    prefetches_total: int
+    """Restores that were started before anybody asked for the object."""
+    prefetched_bytes_total: int
+    """Bytes of the objects of those restores."""
     evictions_total: int
     """Blocks freed at no cost, because the object had a file copy."""
     spill_paused: bool

@@ -7,11 +7,10 @@ evict, spill, restore and answer is `millpond.objectstore.core`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from .allocator import Allocator, block_size
 from .commands import Token
-from .eviction import EvictionPolicy, LeastRecentlyUsed
+from .eviction import Candidates
 from .states import TRANSITIONS, InvalidTransition, ObjectState
 
 _SEALED = ObjectState.SEALED
@@ -67,7 +66,7 @@ class ObjectRecord:
         #: The token of the create; only meaningful until it is granted.
         self.token = token
         #: The pool whose bytes its block is counted in.
-        self.pool: EvictionPolicy | None = None
+        self.pool: Candidates | None = None
 
     @property
     def granted(self) -> bool:
@@ -90,18 +89,20 @@ class ClientRecord:
 class ObjectTable:
     """All objects of a store with `capacity` bytes of memory."""
 
-    def __init__(
-        self, capacity: int, policy: Callable[[], EvictionPolicy] = LeastRecentlyUsed
-    ) -> None:
+    def __init__(self, capacity: int) -> None:
         self.allocator = Allocator(capacity)
         self.records: dict[bytes, ObjectRecord] = {}
         self.clients: dict[bytes, ClientRecord] = {}
         #: Sealed, nobody reads them, and there is a file: their blocks can be freed at once.
-        self.clean = policy()
+        self.clean = Candidates()
         #: Sealed, nobody reads them, memory only: they can be spilled.
-        self.dirty = policy()
-        #: Their blocks will be freed when the file work under way ends.
-        self.leaving: EvictionPolicy = LeastRecentlyUsed()
+        self.dirty = Candidates()
+        #: Their blocks can be freed when the file work under way ends.
+        self.leaving = Candidates()
+        #: Object -> position of its next use, of those that tasks are known to need.
+        self.next_use: dict[bytes, int] = {}
+        #: Bytes of all objects that were ever asked to be created.
+        self.asked_bytes = 0
         self.num_pinned = 0
         self.file_bytes = 0
         self.file_objects = 0
@@ -113,6 +114,7 @@ class ObjectTable:
     def add(self, oid: bytes, size: int, writer: bytes, token: Token) -> ObjectRecord:
         """Enter a new object, without a block."""
         record = ObjectRecord(oid, size, writer, token)
+        self.asked_bytes += record.block
         self.records[oid] = record
         self.client(writer).writing[oid] = record
         return record
@@ -145,19 +147,31 @@ class ObjectTable:
 
     def refresh(self, record: ObjectRecord) -> None:
         """Count an object in the pool where it belongs, after any of its attributes changed."""
-        pool: EvictionPolicy | None = None
+        pool: Candidates | None = None
         if not record.pins:
             state = record.state
             if state is _SEALED:
                 pool = self.clean if record.has_file else self.dirty
-            elif state is _SPILLING or (state is _RESTORING and record.doomed):
+            elif state is _SPILLING or (
+                state is _RESTORING and (record.doomed or not record.waiters)
+            ):
                 pool = self.leaving
         if pool is not record.pool:
             if record.pool is not None:
                 record.pool.discard(record.oid)
             if pool is not None:
-                pool.add(record.oid, record.block)
+                pool.add(record.oid, record.block, self.next_use.get(record.oid))
             record.pool = pool
+
+    def expect(self, oid: bytes, position: int | None) -> None:
+        """Note when an object is needed next, known or not; None: no use is known."""
+        if position is None:
+            self.next_use.pop(oid, None)
+        else:
+            self.next_use[oid] = position
+        record = self.records.get(oid)
+        if record is not None and record.pool is not None:
+            record.pool.expect(oid, position)
 
     def note(self, oid: bytes, event: str) -> None:
         """Remember an event for the object's story."""

@@ -55,6 +55,10 @@ class Admission:
                 self.promised += size
             self._needed[object_id] = count + 1
 
+    def __contains__(self, object_id: object) -> bool:
+        """Whether an admitted task needs an object."""
+        return object_id in self._needed
+
     def end(self, key: Hashable) -> None:
         """A task needs its arguments no more (finished, or waits and lends its place)."""
         admitted = self._admitted.pop(key, None)

@@ -22,9 +22,11 @@ Not covered: workers, pins, and messages (the node's).
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 
 from .admission import Admission
+from .needs import Needs
 from .requests import Grant, Kind, Request
 from .resources import EXPECTED_MEMORY, ResourcePool, unpack_shape
 from .waiting import Overtaken, OwnerQueue
@@ -45,6 +47,8 @@ class LeaseQueue:
         #: what is left beside the actors, which do not end by themselves
         self._lasting = ResourcePool(resources)
         self.admission = Admission(capacity)
+        #: when the tasks that wait will need which object
+        self.needs = Needs()
         self.grants: dict[Hashable, Grant] = {}
         self._owners: dict[bytes, OwnerQueue] = {}
         #: owners in the order of their turns
@@ -61,6 +65,7 @@ class LeaseQueue:
     def add(self, request: Request) -> None:
         """A task or actor asks for a slot."""
         self._owner(request.owner).add(request)
+        self.needs.add(request.key, request.owner, request.order, request.arguments)
 
     def want_leases(self, owner: bytes, shape: bytes, count: int, order: int) -> None:
         """Set how many more leases of a shape an owner waits for."""
@@ -72,7 +77,10 @@ class LeaseQueue:
 
     def withdraw(self, key: Hashable) -> bool:
         """Forget a waiting request; False when it is not waiting (any more)."""
-        return any(owner.withdraw(key) for owner in self._owners.values())
+        withdrawn = any(owner.withdraw(key) for owner in self._owners.values())
+        if withdrawn:
+            self.needs.end(key)
+        return withdrawn
 
     def release(self, key: Hashable) -> None:
         """The holder of a slot is done with it."""
@@ -81,6 +89,7 @@ class LeaseQueue:
             return
         if not grant.lent:
             self._give(grant)
+        self.needs.end(key)
         if grant.kind is Kind.LEASE:
             owner = self._owners.get(grant.owner)
             if owner is not None:
@@ -125,6 +134,7 @@ class LeaseQueue:
 
     def drop_owner(self, owner: bytes) -> list[Grant]:
         """An owner died: forget what it waits for; return what it holds, to be ended."""
+        self.needs.drop_owner(owner)
         if self._owners.pop(owner, None) is not None:
             self._turns.remove(owner)
             self._overtaken.drop_owner(owner)
@@ -154,6 +164,23 @@ class LeaseQueue:
                     if len(granted) >= limit:
                         break
         return granted
+
+    def upcoming(self) -> Iterator[Request]:
+        """Yield the tasks and actors that wait, about in the order in which they will be granted.
+
+        Nothing may be changed before the caller is done with it.
+        """
+        waiting = deque(self._owners[owner_id].in_order() for owner_id in self._turns)
+        while waiting:
+            requests = waiting.popleft()
+            request = next(requests, None)
+            if request is not None:
+                yield request
+                waiting.append(requests)
+
+    def owners(self) -> list[bytes]:
+        """Return the owners that asked for anything and live."""
+        return list(self._turns)
 
     def recalls(self) -> list[Grant]:
         """Return the leases to ask back now, because others wait for their resources."""
@@ -247,6 +274,7 @@ class LeaseQueue:
         self._owners[request.owner].remove_head(request)
         grant = Grant(request.key, request.owner, request.shape, request.kind, request)
         self._hold(grant)
+        self.needs.started(request.key)
         if request.arguments:
             self.admission.admit(request.key, request.arguments, request.output)
         return grant
@@ -355,6 +383,7 @@ class LeaseQueue:
         self.pool.validate()
         self._lasting.validate()
         self.admission.validate()
+        self.needs.validate()
         assert self._overtaken.owners() <= self._owners.keys()
         used: dict[str, int] = {}
         for grant in self.grants.values():

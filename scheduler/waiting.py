@@ -16,6 +16,8 @@ PATIENCE = 8
 
 #: who waits: an owner and a shape
 Waiting = tuple[bytes, bytes]
+#: an item of a heap: order, serial, request
+_Place = tuple[int, int, Request]
 
 
 class OwnerQueue:
@@ -26,7 +28,7 @@ class OwnerQueue:
         self.leases_wanted: dict[bytes, list[int]] = {}
         self.leases_held = 0
         #: shape -> heap of (order, serial, request)
-        self._requests: dict[bytes, list[tuple[int, int, Request]]] = {}
+        self._requests: dict[bytes, list[_Place]] = {}
         #: keys that are still in a heap, but wait no more
         self._withdrawn: set[Hashable] = set()
         self._serial = itertools.count()
@@ -60,6 +62,12 @@ class OwnerQueue:
             if request is not None:
                 yield request
 
+    def in_order(self) -> Iterator[Request]:
+        """Yield the requests of all shapes in the order of submission; not to be changed while."""
+        for _, _, request in heapq.merge(*(_ascending(heap) for heap in self._requests.values())):
+            if request.key not in self._withdrawn:
+                yield request
+
     def remove_head(self, request: Request) -> None:
         """Take out the first request of its shape."""
         _, _, first = heapq.heappop(self._requests[request.shape])
@@ -91,6 +99,16 @@ class OwnerQueue:
         """Raise AssertionError where it contradicts itself."""
         assert self._withdrawn <= set(self._keys()), self._withdrawn
         assert all(count > 0 for count, _ in self.leases_wanted.values()), self.leases_wanted
+
+
+def _ascending(heap: list[_Place]) -> Iterator[_Place]:
+    """Yield the items of a heap in order, without the cost of sorting those nobody asks for."""
+    border = [(place, index) for index, place in enumerate(heap[:1])]
+    while border:
+        place, index = heapq.heappop(border)
+        yield place
+        for child in range(2 * index + 1, min(2 * index + 3, len(heap))):
+            heapq.heappush(border, (heap[child], child))
 
 
 class Overtaken:

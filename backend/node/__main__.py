@@ -26,8 +26,9 @@ from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from ..worker.output import redirect_output
 from ..worker.process import run_worker
-from . import zygote
+from . import recorder, zygote
 from .actor_service import ActorService
+from .lookahead import Lookahead
 from .memory_report import MemoryReporter
 from .memory_service import MemoryService
 from .object_service import ObjectService
@@ -127,6 +128,8 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
     server = NodeServer(loop, settings.driver_id)
+    if trace := os.environ.get(recorder.VARIABLE):
+        server.handle = recorder.recording(trace, server.handle)  # type: ignore[method-assign]
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
     patience = settings.spill.disk_full_timeout if settings.spill is not None else 0.0
     server.objects = ObjectService(
@@ -140,6 +143,7 @@ async def _serve(
         spill_place(settings.spill, settings.session_dir),
     )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
+    server.lookahead = Lookahead(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)
     server.pool = WorkerPool(

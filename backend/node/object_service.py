@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.commands import (
@@ -68,7 +68,7 @@ class ObjectService:
         storage: where values are spilled; None when they never are.
         loop: the node's event loop.
         validate: check all invariants after every event (for tests).
-        disk_full_timeout: seconds to wait for space on a full disk before giving up.
+        disk_full_timeout: seconds that a create waits while nothing can be spilled.
     """
 
     def __init__(
@@ -80,12 +80,24 @@ class ObjectService:
         validate: bool,
         disk_full_timeout: float = 30.0,
     ) -> None:
-        self.core = StoreCore(arena.capacity, can_spill=storage is not None, validate=validate)
+        self.core = StoreCore(
+            arena.capacity,
+            can_spill=storage is not None,
+            validate=validate,
+            may_free=lambda holding, waiting: self.may_free(holding, waiting),
+        )
+        #: whether one of those who hold something, or a task, may free some while others wait
+        self.may_free: Callable[[Set[bytes], Set[bytes]], bool] = lambda holding, waiting: bool(
+            holding - waiting
+        )
+        #: called after every event
+        self.changed: Callable[[], None] = lambda: None
+        self._disk_full_timeout = disk_full_timeout
+        self._out_of_disk_timer: asyncio.TimerHandle | None = None
         self.notices = Notices(self.core.statistics, arena.capacity)
         self._arena = arena
         mapping = ArenaMapping(arena.fd, arena.capacity)
         self._files = None if storage is None else FileWork(storage, arena, mapping, loop, self)
-        self.disk_full_timeout = disk_full_timeout
         self._loop = loop
         self._tokens = itertools.count()
         self._waiting: dict[int, tuple[_Batch, int]] = {}
@@ -172,6 +184,18 @@ class ObjectService:
         self._execute(self.core.drop_client(process_id))
         self._execute(self.core.drop_owner(process_id))
 
+    def prefetch(self, object_id: bytes) -> bool:
+        """Restore an object ahead; False when there is no room for it now."""
+        commands = self.core.prefetch(object_id)
+        if commands:
+            self._execute(commands)
+        return bool(commands)
+
+    def recheck(self) -> None:
+        """What `may_free` answers may have changed."""
+        if self.core.requests.queue and not self.core.room.can_spill:
+            self._execute(self.core.recheck())
+
     def statistics(self) -> StoreStatistics:
         """Return a snapshot of the store."""
         return self.core.statistics()
@@ -182,8 +206,9 @@ class ObjectService:
 
     def close(self) -> None:
         """End the file work and remove every spill file."""
-        if self._retry is not None:
-            self._retry.cancel()
+        for timer in (self._retry, self._out_of_disk_timer):
+            if timer is not None:
+                timer.cancel()
         if self._files is not None:
             self._files.close()
 
@@ -212,6 +237,9 @@ class ObjectService:
         if spills:
             assert self._files is not None
             self._files.spill(spills)
+        if self.core.room.failing or self._out_of_disk_timer is not None:
+            self._watch_disk()
+        self.changed()
 
     def _answer(self, token: int, location: Location) -> None:
         batch, index = self._waiting.pop(token)
@@ -260,10 +288,18 @@ class ObjectService:
 
     def _why(self, command: CreateRefused) -> str:
         if command.reason is Refusal.EXISTS:
-            return f"object {command.oid.hex()} of an earlier attempt is still being read"
+            return f"exists: object {command.oid.hex()} of an earlier attempt is still being read"
         store = self.core.statistics()
+        if command.reason is Refusal.NO_DISK:
+            return (
+                f"no-disk: the object store has no room for object {command.oid.hex()}, and nothing "
+                f"could be spilled for {self._disk_full_timeout:g} s: {store.used} of "
+                f"{store.capacity} bytes are used by {store.num_objects} objects, of which "
+                f"{store.num_pinned} are being read, and {store.spilled_bytes} bytes are in files. "
+                "Free disk space, spill to another place, or free refs"
+            )
         return (
-            f"the object store has no room for object {command.oid.hex()} ({command.reason}): "
+            f"{command.reason}: the object store has no room for object {command.oid.hex()} because "
             f"{store.used} of {store.capacity} bytes are used by {store.num_objects} objects, of "
             f"which {store.num_pinned} are being read, and spilling is off. Free refs, give "
             "millpond.init a larger object_store_memory, or allow spilling"
@@ -305,3 +341,19 @@ class ObjectService:
     def _retry_spill(self) -> None:
         self._retry = None
         self._execute(self.core.retry_spill())
+
+    def _watch_disk(self) -> None:
+        """Refuse the creates that wait for a disk which has been of no use for too long."""
+        wait = self.core.room.failing and self.core.requests.creates_wait()
+        timer = self._out_of_disk_timer
+        if wait and timer is None:
+            self._out_of_disk_timer = self._loop.call_later(
+                self._disk_full_timeout, self._out_of_disk
+            )
+        elif not wait and timer is not None:
+            timer.cancel()
+            self._out_of_disk_timer = None
+
+    def _out_of_disk(self) -> None:
+        self._out_of_disk_timer = None
+        self._execute(self.core.out_of_disk())

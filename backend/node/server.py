@@ -16,6 +16,7 @@ from ..errors import ProtocolError
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from .actor_service import ActorService
+from .lookahead import Lookahead
 from .memory_report import MemoryReporter
 from .memory_service import MemoryService
 from .object_service import ObjectService
@@ -89,6 +90,7 @@ class NodeServer:
         self._peers: dict[bytes, Peer] = {}
         self.objects: ObjectService
         self.tasks: TaskService
+        self.lookahead: Lookahead
         self.actors: ActorService
         self.pool: WorkerPool
         self.memory: MemoryService
@@ -109,6 +111,7 @@ class NodeServer:
             m.SubmitTask: lambda p, msg: self.tasks.submit(p.process_id, msg),
             m.CancelTask: lambda _, msg: self.tasks.cancel(msg),
             m.TaskFinished: self._task_finished,
+            m.Upcoming: lambda p, msg: self.lookahead.told(p.process_id, msg),
             m.Blocked: lambda p, _: self.tasks.blocked(p.worker),
             m.Unblocked: lambda p, _: self.tasks.unblocked(p.worker),
             m.CreateActor: lambda p, msg: self.actors.create(p.process_id, msg),

@@ -8,7 +8,7 @@ and tells the node when it is done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.learned import LearnedMemory, LearnedOutputs
@@ -61,6 +61,7 @@ class TaskService:
         self._loop = loop
         self.queue = queue
         self._objects = objects
+        objects.may_free = self.may_free
         self._peer = peer
         self.pool: WorkerPool
         self.actors: ActorService
@@ -213,6 +214,31 @@ class TaskService:
                 self._recall(grant)
         finally:
             self._pumping = False
+        self._objects.recheck()
+        self._objects.changed()
+
+    def may_free(self, holding: Set[bytes], waiting: Set[bytes]) -> bool:
+        """Whether room in a full store without spilling may be freed one day.
+
+        Args:
+            holding: processes that read or write objects.
+            waiting: processes that wait for room.
+        """
+        grants = self.queue.grants
+        lent = {
+            worker.worker_id
+            for worker in self.pool.workers.values()
+            if (grant := grants.get(worker.grant_key)) is not None and grant.lent
+        }
+        if not holding <= waiting | lent:
+            return True
+        stuck = {
+            worker.grant_key
+            for worker in self.pool.workers.values()
+            if worker.worker_id in waiting
+        }
+        running = (key for key, grant in grants.items() if not grant.lent and key not in stuck)
+        return bool(self._reacting) or any(grants[key].kind is not Kind.ACTOR for key in running)
 
     def _recall(self, grant: Grant) -> None:
         owner = self._peer(grant.owner)

@@ -20,6 +20,7 @@ from .lease_pool import LeasedWorker, LeasePool
 from .memory_demand import MemoryDemand
 from .objects import PENDING, Entry, Freed
 from .tasks import AT_NODE, AT_WORKER, DONE, READY, WAITING, FunctionTimes, PendingTask
+from .upcoming import upcoming
 
 if TYPE_CHECKING:
     from ..wire.reactor import Connection
@@ -51,6 +52,7 @@ class Submission:
             m.RecallLease: self._on_recall_lease,
             m.TaskLost: self._on_task_lost,
             m.WorkerDied: self._on_worker_died,
+            m.AskUpcoming: self._on_ask_upcoming,
         }
 
     # --- from the user's threads ---
@@ -410,6 +412,10 @@ class Submission:
                         else:
                             self.lost_attempt(task, message.reason, charged=False)
             self.dispatch()
+
+    def _on_ask_upcoming(self, connection: Connection, message: m.AskUpcoming) -> None:
+        with self._runtime.lock:  # sent under it, so that no task is told of after it was submitted
+            connection.send(m.Upcoming(upcoming(self._tasks.values(), message.limit)))
 
     def validate(self) -> None:
         """Raise AssertionError where the state contradicts itself."""

@@ -341,6 +341,19 @@ class Unblocked(msgspec.Struct, array_like=True, tag=49):
     pass
 
 
+class AskUpcoming(msgspec.Struct, array_like=True, tag=56):
+    """Node to owner: what will your tasks need that wait for other arguments?"""
+
+    #: objects to name at most
+    limit: int
+
+
+class Upcoming(msgspec.Struct, array_like=True, tag=57):
+    """Answers AskUpcoming: the order of each task, oldest first, and its stored arguments."""
+
+    tasks: list[tuple[int, list[bytes]]]
+
+
 # --- between a process and its node: actors, processes, the session --------------------------
 
 
@@ -601,6 +614,8 @@ Message = (
     | WorkerDied
     | Blocked
     | Unblocked
+    | AskUpcoming
+    | Upcoming
     | CreateActor
     | LocateActor
     | ActorState
