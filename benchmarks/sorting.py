@@ -107,7 +107,7 @@ def merge_pieces(target: Path, *pieces: NDArray[np.void]) -> int:
     order, _ = sorted_order(plain.view(RECORD), "stable")
     with target.open("wb", buffering=0) as file:
         for first in range(0, len(order), _CHUNK):
-            file.write(memoryview(plain.take(order[first : first + _CHUNK])))
+            plain.take(order[first : first + _CHUNK]).tofile(file)
     return len(plain)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask
 from distributed import Client, LocalCluster, as_completed, worker_client
 from distributed.actor import BaseActorFuture
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 #: A worker that has imported dask.array takes a third of this before it does anything.
 _LEAST_WORKER_BYTES = 500_000_000
+#: Dask counts the mapped files of its own shuffle as memory of the worker. With limits as small as
+#: those here it would stop its workers at them, or kill them, until the shuffle fails.
+_NO_KILLING = {
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class DaskEngine(Engine):
 
     def start(self, settings: Settings) -> None:
         limit = settings.worker_bytes
+        if limit is not None:
+            dask.config.set(_NO_KILLING)
         self._cluster = LocalCluster(
             n_workers=settings.cpus,
             threads_per_worker=1,
