@@ -10,6 +10,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,12 @@ from . import processes
 
 #: Seconds between two samples.
 _PERIOD = 0.2
-#: Memory of a process that is not shared memory, and what of that is in the swap.
-_PRIVATE = ("Pss_Anon:", "Pss_File:", "SwapPss:")
+#: The largest part of a core that may go into proportional sizes, for which the kernel walks
+#: through all pages.
+_PROPORTIONAL_SHARE = 0.05
+#: Memory of a process that is not shared memory: every page in full, or divided among its users.
+_RESIDENT = ("RssAnon:", "RssFile:", "VmSwap:")
+_PROPORTIONAL = ("Pss_Anon:", "Pss_File:", "SwapPss:")
 #: Where shared memory comes from, for the engines that are measured here.
 _SHARED = ("/memfd:", "/dev/shm/")  # noqa: S108 - looked at, not written to
 
@@ -80,18 +85,42 @@ def disk_bytes(mark: str) -> DiskBytes:
     return DiskBytes(written, read)
 
 
-def memory_bytes(marked: list[psutil.Process]) -> int:
-    """Return the bytes that processes take together now, every page of them once."""
-    private = mapped = 0
-    #: Device and inode of a file of shared memory -> its pages, mapped or not.
-    shared: dict[tuple[int, int], int] = {}
+class Sampler:
+    """Tells how many bytes a set of processes takes together, every page of them counted once.
+
+    Pages that were shared by a fork, and those of libraries, count once: how many there are is
+    looked up now and then, as it costs much and changes little. Shared memory counts whether or
+    not somebody maps it.
+    """
+
+    def __init__(self) -> None:
+        self._counted_again = 0
+        self._shared_mapped = 0
+        self._look_up_at = 0.0
+
+    def sample(self, marked: list[psutil.Process]) -> int:
+        """Return the bytes that the processes take now."""
+        resident = _kibibytes(marked, "status", _RESIDENT)
+        if time.monotonic() >= self._look_up_at:
+            began = time.thread_time()
+            self._counted_again = resident - _kibibytes(marked, "smaps_rollup", _PROPORTIONAL)
+            self._shared_mapped = _kibibytes(marked, "smaps_rollup", ("Pss_Shmem:",))
+            cost = time.thread_time() - began
+            self._look_up_at = time.monotonic() + cost / _PROPORTIONAL_SHARE
+        shared: dict[tuple[int, int], int] = {}
+        for process in marked:
+            shared |= _shared_files(process.pid)
+        # Some close the descriptors of what they mapped, others write to what they never map.
+        return resident - self._counted_again + max(self._shared_mapped, sum(shared.values()))
+
+
+def _kibibytes(marked: list[psutil.Process], file: str, names: tuple[str, ...]) -> int:
+    """Return the sum of some fields of a file of `/proc` over processes, in bytes."""
+    total = 0
     for process in marked:
-        fields = _fields(Path(f"/proc/{process.pid}/smaps_rollup"))
-        private += 1024 * sum(fields.get(name, 0) for name in _PRIVATE)
-        mapped += 1024 * fields.get("Pss_Shmem:", 0)
-        shared |= _shared_files(process.pid)
-    # Engines close the descriptors of what they mapped, or write to what they never map.
-    return private + max(mapped, sum(shared.values()))
+        fields = _fields(Path(f"/proc/{process.pid}/{file}"))
+        total += 1024 * sum(fields.get(name, 0) for name in names)
+    return total
 
 
 def _fields(path: Path) -> dict[str, int]:
@@ -105,6 +134,7 @@ def _fields(path: Path) -> dict[str, int]:
 
 
 def _shared_files(pid: int) -> dict[tuple[int, int], int]:
+    """Return the files of shared memory that a process has open: device and inode -> bytes."""
     found = {}
     try:
         for fd in Path(f"/proc/{pid}/fd").iterdir():
@@ -118,10 +148,10 @@ def _shared_files(pid: int) -> dict[tuple[int, int], int]:
 
 def _sample(mark: str) -> None:
     """Sample until stdin closes; print the peak."""
-    peak = 0
+    peak, sampler = 0, Sampler()
     print("begun", flush=True)
     while not select.select([sys.stdin], [], [], _PERIOD)[0]:
-        peak = max(peak, memory_bytes(processes.marked(mark)))
+        peak = max(peak, sampler.sample(processes.marked(mark)))
     print(peak)
 
 

@@ -108,7 +108,7 @@ def summary(records: NDArray[np.void]) -> Summary:
     return Summary(len(raw), int(hashed.sum(dtype=np.uint64)))
 
 
-def _make(first: int, count: int) -> NDArray[np.void]:
+def make(first: int, count: int) -> NDArray[np.void]:
     """Return records from number `first`, a multiple of `BLOCK`; at most `BLOCK` of them."""
     random = np.random.Generator(np.random.SFC64(first // BLOCK))
     letters = _LETTERS[random.integers(0, 64, (BLOCK, 24), np.uint8)][:count]
@@ -141,7 +141,7 @@ def _write(path: Path, first: int, count: int) -> Summary:
     written = Summary(0, 0)
     fd = os.open(path, os.O_WRONLY)
     for start in range(first, first + count, BLOCK):
-        block = _make(start, min(BLOCK, first + count - start))
+        block = make(start, min(BLOCK, first + count - start))
         os.pwrite(fd, block.tobytes(), start * SIZE)
         written += summary(block)
     os.close(fd)

@@ -37,7 +37,7 @@ HELD = 42
 
 #: By how much memory may grow over the whole run, as its median slope tells: less than what an
 #: allocator keeps, and a thousandth of what the clients store in the shortest run.
-GROWTH = {"driver": 6 * MIB, "node": 6 * MIB, "workers": 12 * MIB}
+GROWTH = {"driver": 6 * MIB, "node": 3 * MIB, "workers": 12 * MIB}
 
 
 @millpond.remote
