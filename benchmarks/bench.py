@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from . import engines, processes
@@ -16,6 +17,15 @@ from .workloads import noop
 
 #: Below this many seconds, the kernel's CPU clock is too coarse to say what others used.
 _SHORTEST_FOR_OUTSIDE_LOAD = 0.2
+
+
+@dataclass(slots=True)
+class Timing:
+    """What `Bench.timed` fills in at the end, in seconds."""
+
+    wall: float = 0.0
+    #: CPU time of the whole process tree.
+    cpu: float = 0.0
 
 
 class Bench:
@@ -77,7 +87,7 @@ class Bench:
     @contextmanager
     def timed(
         self, metric: str | None = None, *, operations: int = 1, size: int = 0
-    ) -> Iterator[None]:
+    ) -> Iterator[Timing]:
         """Time a block and report it as one sample.
 
         Args:
@@ -86,8 +96,9 @@ class Bench:
             size: how many bytes the block moves, for GB/s.
         """
         stopwatch = _Stopwatch(self.mark)
-        yield
-        self._sample(metric, stopwatch, operations, size)
+        timing = Timing()
+        yield timing
+        timing.wall, timing.cpu = self._sample(metric, stopwatch, operations, size)
 
     def repeat(
         self, action: Callable[[], object], *, operations: int, seconds: float = 1.0
@@ -117,7 +128,8 @@ class Bench:
 
     def _sample(
         self, metric: str | None, stopwatch: _Stopwatch, operations: int, size: int
-    ) -> None:
+    ) -> tuple[float, float]:
+        """Report a sample; return its seconds of wall and of CPU time."""
         wall, cpu, outside = stopwatch.stop()
         name = metric or self._current.name
         match unit_of(name):
@@ -129,9 +141,10 @@ class Bench:
                 value = wall
             case Unit.MILLISECONDS:
                 value = wall * 1e3
-            case Unit.MEGABYTES | Unit.COUNT | Unit.CORES:
+            case Unit.MEGABYTES | Unit.COUNT | Unit.CORES | Unit.RATIO:
                 raise ValueError(f"{name} is not measured by time")
         self._report(Sample(self._current.name, name, value, operations, wall, cpu, outside))
+        return wall, cpu
 
 
 class _Stopwatch:

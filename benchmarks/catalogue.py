@@ -24,6 +24,7 @@ class Unit(enum.Enum):
     MEGABYTES = "MB"
     COUNT = "n"
     CORES = "cores"
+    RATIO = "times"
 
     @property
     def higher_is_better(self) -> bool:
@@ -52,6 +53,10 @@ class Case:
     started: bool
     #: How many of the repeats run this case; None for all of them.
     max_repeats: int | None
+    #: Bytes of object store at scale 1; None for that of the session.
+    store_bytes: int | None
+    #: Seconds after which it is given up, where that is more than the limit of the run.
+    timeout: float
 
 
 #: Every case by name, in the order of definition, which is the order of the report.
@@ -64,6 +69,8 @@ def case(
     needs: Iterable[Feature],
     started: bool = True,
     max_repeats: int | None = None,
+    store_bytes: int | None = None,
+    timeout: float = 0.0,
 ) -> Callable[[Callable[[Bench], None]], Callable[[Bench], None]]:
     """Register the decorated function as a case.
 
@@ -79,6 +86,8 @@ def case(
             run=run,
             started=started,
             max_repeats=max_repeats,
+            store_bytes=store_bytes,
+            timeout=timeout,
         )
         return run
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -38,6 +39,8 @@ class Job:
     cpus: int
     #: None leaves the engine's default.
     store_bytes: int | None
+    #: None leaves the engine's default.
+    worker_bytes: int | None
     lean: bool
     scale: float
     #: What marks this process and all that it starts.
@@ -63,7 +66,7 @@ def main(text: str) -> int:
     def report(event: Event) -> None:
         os.write(job.events_fd, encode(event))
 
-    settings = Settings(job.cpus, job.store_bytes, job.lean)
+    settings = Settings(job.cpus, job.store_bytes, job.lean, job.worker_bytes)
     bench = Bench(job.engine, settings, job.scale, job.mark, report)
     cases = [CASES[name] for name in job.cases]
     started = cases[0].started
@@ -107,8 +110,11 @@ def _reason() -> str:
 
 
 def _version(engine: str) -> str:
-    distribution = ENGINES[engine].distribution
-    return version(distribution) if distribution else sys.version.split()[0]
+    offer = ENGINES[engine]
+    if offer.version_command:
+        output = subprocess.check_output(offer.version_command, text=True)
+        return output.splitlines()[0].split()[-1]
+    return version(offer.distribution) if offer.distribution else sys.version.split()[0]
 
 
 if __name__ == "__main__":

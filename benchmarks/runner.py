@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import processes
+from .catalogue import CASES
 from .child import Job
 from .events import (
     CaseBegun,
@@ -41,7 +42,7 @@ _TAIL = 15
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds after which a benchmarked process is killed."""
+    """Seconds after which a benchmarked process is killed; a case may ask for more."""
 
     start: float = 120.0
     case: float = 300.0
@@ -157,7 +158,8 @@ class _Watch:
         self._outcome = Outcome()
         self._case: str | None = None
         self._finished = False
-        self._deadline = time.monotonic() + limits.start
+        self._limit = limits.start
+        self._deadline = time.monotonic() + self._limit
 
     def until_the_end(self) -> Outcome:
         """Return what came of it; the process may still be there when it ran out of time."""
@@ -193,7 +195,8 @@ class _Watch:
                 outcome.start_failure = event.reason
             case CaseBegun():
                 self._case = event.case
-                self._deadline = time.monotonic() + self._limits.case
+                self._limit = max(self._limits.case, CASES[event.case].timeout)
+                self._deadline = time.monotonic() + self._limit
             case Sample():
                 outcome.samples.append(event)
             case CaseFailed():
@@ -222,6 +225,6 @@ class _Watch:
         elif self._case is None:
             outcome.start_failure = f"did not start within {self._limits.start:.0f} s"
         else:
-            outcome.failures[self._case] = f"timed out after {self._limits.case:g} s"
+            outcome.failures[self._case] = f"timed out after {self._limit:g} s"
             outcome.timeouts.add(self._case)
             outcome.lost_in = self._case

@@ -24,6 +24,8 @@ from .runner import Limits, Outcome, run
 _STORE_BYTES = 4 << 30
 #: The largest part of the machine's memory that a store may take.
 _STORE_SHARE = 0.3
+#: What cases need that use a lot of memory.
+_USE_MEMORY = {Feature.ARRAYS, Feature.SHUFFLE, Feature.SORT}
 #: How often an engine that does not start is tried.
 _START_ATTEMPTS = 3
 
@@ -55,7 +57,7 @@ class Session:
 
     def run(self) -> Record:
         """Run everything; return what was measured, also when interrupted."""
-        if any(Feature.ARRAYS in case.needs for case in self._options.cases):
+        if any(case.needs & _USE_MEMORY for case in self._options.cases):
             _use_memory(min(2 * self._store_bytes, psutil.virtual_memory().available // 2))
         groups = list(dict.fromkeys(case.group for case in self._options.cases))
         try:
@@ -94,13 +96,17 @@ class Session:
         ]
 
     def _job(self, engine: str, cases: Sequence[Case]) -> Job:
-        started = cases[0].started
+        started, own_store = cases[0].started, cases[0].store_bytes
+        store = self._store_bytes
+        if own_store is not None:
+            store = round(own_store * self._options.scale)
         return Job(
             engine=engine,
             cases=tuple(case.name for case in cases),
             cpus=self._options.cpus,
             # The start is measured with the settings that a user gets.
-            store_bytes=self._store_bytes if started else None,
+            store_bytes=store if started else None,
+            worker_bytes=store if own_store is not None else None,
             lean=started,
             scale=self._options.scale,
         )

@@ -26,9 +26,12 @@ class Offer:
     #: The distribution whose version is reported; None for parts of Python.
     distribution: str | None
     features: frozenset[Feature]
+    #: For a program: the command whose output ends its first line with the version.
+    version_command: tuple[str, ...] = ()
 
 
 _ALL = frozenset(Feature)
+_SORT = frozenset({Feature.SORT})
 
 #: By the name on the command line.
 ENGINES: dict[str, Offer] = {
@@ -36,7 +39,11 @@ ENGINES: dict[str, Offer] = {
     "ray": Offer("ray_engine", "RayEngine", "ray", "ray", _ALL),
     # scatter() does not look for futures inside objects.
     "dask": Offer(
-        "dask_engine", "DaskEngine", "distributed", "distributed", _ALL - {Feature.NESTED_REFS}
+        "dask_engine",
+        "DaskEngine",
+        "distributed",
+        "distributed",
+        _ALL - {Feature.NESTED_REFS, Feature.SORT},
     ),
     "procpool": Offer(
         "procpool_engine",
@@ -46,6 +53,10 @@ ENGINES: dict[str, Offer] = {
         frozenset({Feature.TASKS}),
     ),
     "memcpy": Offer("memcpy_engine", "MemcpyEngine", "mmap", None, frozenset({Feature.ARRAYS})),
+    "coreutils": Offer(
+        "coreutils_engine", "CoreutilsEngine", "subprocess", None, _SORT, ("sort", "--version")
+    ),
+    "duckdb": Offer("duckdb_engine", "DuckdbEngine", "duckdb", "duckdb", _SORT),
 }
 
 

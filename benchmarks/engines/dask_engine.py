@@ -7,12 +7,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import dask
 from distributed import Client, LocalCluster, as_completed, worker_client
 from distributed.actor import BaseActorFuture
 
+from .. import shuffling
 from .interface import Engine, Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+#: A worker that has imported dask.array takes a third of this before it does anything.
+_LEAST_WORKER_BYTES = 500_000_000
+#: Dask counts the mapped files of its own shuffle as memory of the worker. With limits as small as
+#: those here it would stop its workers at them, or kill them, until the shuffle fails.
+_NO_KILLING = {
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +52,15 @@ class DaskEngine(Engine):
         self._workers: list[str] = []
 
     def start(self, settings: Settings) -> None:
+        limit = settings.worker_bytes
+        if limit is not None:
+            dask.config.set(_NO_KILLING)
         self._cluster = LocalCluster(
-            n_workers=settings.cpus, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=settings.cpus,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit="auto" if limit is None else max(limit, _LEAST_WORKER_BYTES),
         )
         self._client = Client(self._cluster)
         self._workers = sorted(self._client.scheduler_info(n_workers=-1)["workers"])
@@ -58,7 +81,10 @@ class DaskEngine(Engine):
             return {}
         return {"workers": [self._workers[slot % len(self._workers)]], "allow_other_workers": False}
 
-    def remote(self, function: Callable[..., Any], slot: int | None = None) -> Callable[..., Any]:
+    def remote(
+        self, function: Callable[..., Any], slot: int | None = None, returns: int = 1
+    ) -> Callable[..., Any]:
+        del returns
         return _Submit(self._client, function, self._placed(slot))
 
     def submit_many(self, task: Callable[..., Any], count: int) -> list[Any]:
@@ -97,3 +123,27 @@ class DaskEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         """Do nothing: an actor ends when its last handle is dropped."""
+
+    def shuffle(self, work: shuffling.Work) -> NDArray[np.uint64]:
+        """Rechunk an array from rows to columns peer to peer, Dask's way to shuffle arrays."""
+        import dask.array as da
+        import numpy as np
+
+        parts, numbers = work.parts, work.numbers
+
+        def make(block_id: tuple[int, int]) -> NDArray[np.uint64]:
+            return shuffling.make_partition(block_id[0], work).reshape(1, -1)
+
+        def sums(column: NDArray[np.uint64]) -> NDArray[np.uint64]:
+            return shuffling.sum_pieces(work, *column).reshape(-1, 1)
+
+        rows = da.map_blocks(
+            make,
+            chunks=((1,) * parts, (parts * numbers,)),
+            dtype=np.uint64,
+            meta=np.empty((0, 0), np.uint64),
+        )
+        columns = rows.rechunk((parts, numbers), method="p2p")
+        result = columns.map_blocks(sums, chunks=((parts,), (1,) * parts), dtype=np.uint64)
+        found: NDArray[np.uint64] = self._client.compute(result).result()
+        return found

@@ -12,7 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import shuffling, sorting
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Feature(enum.Enum):
@@ -25,6 +32,8 @@ class Feature(enum.Enum):
     OBJECTS = "put and get of any object"
     REF_ARGUMENTS = "refs as task arguments, and waiting for refs"
     NESTED_REFS = "refs inside objects"
+    SHUFFLE = "tasks with several results, or a shuffle of its own"
+    SORT = "a file of records, sorted into files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,16 @@ class Settings:
     store_bytes: int | None = None
     #: Leave out side services that only take CPU here (Ray: log, autoscaler and dashboard).
     lean: bool = True
+    #: Bytes that each worker process may take, for engines without a store; None for the default.
+    worker_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spilled:
+    """What an engine says about its spilling since it was started, in bytes."""
+
+    written: int
+    restored: int
 
 
 class Engine(ABC):
@@ -53,10 +72,13 @@ class Engine(ABC):
         """Make this adapter usable inside a task; some engines need a client there."""
         return nullcontext()
 
-    def remote(self, function: Callable[..., Any], slot: int | None = None) -> Callable[..., Any]:
+    def remote(
+        self, function: Callable[..., Any], slot: int | None = None, returns: int = 1
+    ) -> Callable[..., Any]:
         """Return a callable that submits `function` and returns a ref.
 
-        `slot` asks for the worker with that number; most engines place by themselves.
+        `slot` asks for the worker with that number; most engines place by themselves. With several
+        `returns`, the function returns a list of that length, and the callable a list of refs.
         """
         raise NotImplementedError
 
@@ -91,3 +113,15 @@ class Engine(ABC):
     def kill(self, handle: Any) -> None:
         """End an actor."""
         raise NotImplementedError
+
+    def shuffle(self, work: shuffling.Work) -> NDArray[np.uint64]:
+        """Run a shuffle, in the way the engine's users would; return the sum of every piece."""
+        return shuffling.by_tasks(self, work)
+
+    def sort(self, work: sorting.Work) -> list[Path]:
+        """Sort a file of records; return the files that hold them in order."""
+        return sorting.by_tasks(self, work)
+
+    def spilled(self) -> Spilled | None:
+        """Return how much was spilled and restored; None if the engine does not tell."""
+        return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import millpond
 
-from .interface import Engine, Settings
+from .interface import Engine, Settings, Spilled
 
 
 class MillpondEngine(Engine):
@@ -21,9 +21,11 @@ class MillpondEngine(Engine):
     def stop(self) -> None:
         millpond.shutdown()
 
-    def remote(self, function: Callable[..., Any], slot: int | None = None) -> Callable[..., Any]:
+    def remote(
+        self, function: Callable[..., Any], slot: int | None = None, returns: int = 1
+    ) -> Callable[..., Any]:
         del slot
-        submit: Callable[..., Any] = millpond.remote(function).remote
+        submit: Callable[..., Any] = millpond.remote(num_returns=returns)(function).remote
         return submit
 
     def get(self, ref: Any) -> Any:
@@ -50,3 +52,8 @@ class MillpondEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         millpond.kill(handle)
+
+    def spilled(self) -> Spilled:
+        store = millpond.statistics().store
+        written = store.spilled_bytes_total + store.file_backed_bytes_total
+        return Spilled(written, store.restored_bytes_total)

@@ -25,8 +25,10 @@ class ProcessPoolEngine(Engine):
         if self._pool is not None:
             self._pool.shutdown()
 
-    def remote(self, function: Callable[..., Any], slot: int | None = None) -> Callable[..., Any]:
-        del slot
+    def remote(
+        self, function: Callable[..., Any], slot: int | None = None, returns: int = 1
+    ) -> Callable[..., Any]:
+        del slot, returns
         if self._pool is None:
             raise RuntimeError("the pool is not started")
         return partial(self._pool.submit, function)

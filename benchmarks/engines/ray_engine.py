@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 from collections.abc import Callable
 from functools import partialmethod
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import ray
 from ray._private.parameter import RayParams
 
-from .interface import Engine, Settings
+from .interface import Engine, Settings, Spilled
 
 
 class RayEngine(Engine):
@@ -36,9 +38,11 @@ class RayEngine(Engine):
     def stop(self) -> None:
         ray.shutdown()
 
-    def remote(self, function: Callable[..., Any], slot: int | None = None) -> Callable[..., Any]:
+    def remote(
+        self, function: Callable[..., Any], slot: int | None = None, returns: int = 1
+    ) -> Callable[..., Any]:
         del slot
-        submit: Callable[..., Any] = ray.remote(function).remote
+        submit: Callable[..., Any] = ray.remote(num_returns=returns)(function).remote
         return submit
 
     def get(self, ref: Any) -> Any:
@@ -65,3 +69,18 @@ class RayEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         ray.kill(handle)
+
+    def spilled(self) -> Spilled | None:
+        # grpc is no dependency of plain Ray, but its statistics need it.
+        if importlib.util.find_spec("grpc") is None:
+            return None
+        from ray._private.internal_api import memory_summary
+
+        summary = memory_summary(stats_only=True)
+        return Spilled(_mebibytes("Spilled", summary), _mebibytes("Restored", summary))
+
+
+def _mebibytes(word: str, summary: str) -> int:
+    """Return the bytes that a line such as ``Spilled 137 MiB, 9 objects`` tells; 0 without one."""
+    found = re.search(rf"^{word} (\d+) MiB", summary, re.MULTILINE)
+    return int(found[1]) << 20 if found else 0
