@@ -129,7 +129,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     server = NodeServer(loop, settings.driver_id)
     if trace := os.environ.get(recorder.VARIABLE):
-        server.handle = recorder.recording(trace, server.handle)  # type: ignore[method-assign]
+        server.handle = recorder.recording(trace, server.handle)  # type: ignore[method-assign, assignment]
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
     patience = settings.spill.disk_full_timeout if settings.spill is not None else 0.0
     server.objects = ObjectService(

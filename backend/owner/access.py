@@ -181,7 +181,7 @@ class Access:
             lost: the objects, how often each had been rebuilt, what became of them.
             deadline: when to give up.
         """
-        waiter = Waiter(self._runtime.lock, len(lost), stop_on_failure=True)
+        waiter = self._waiter(len(lost), stop_on_failure=True)
         with self._runtime.lock:
             for entry, seen, why in lost:
                 if self._runtime.rebuilding.lost(entry, seen, why):
