@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from millpond.owner.descriptions import describe
+from millpond.owner.inline_budget import InlineBudget
 from millpond.owner.objects import Freed, ObjectTable
 from millpond.owner.tasks import PendingTask
 from millpond.wire.messages import INLINE, STORED, Value
@@ -15,7 +16,7 @@ def oid(number: int, owner: bytes = ME) -> bytes:
 
 
 def table() -> ObjectTable:
-    return ObjectTable(ME, lambda _: None)
+    return ObjectTable(ME, lambda _: None, InlineBudget(1 << 30))
 
 
 def test_stored_objects_are_described_and_others_are_not() -> None:

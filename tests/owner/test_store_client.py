@@ -59,7 +59,7 @@ def in_file(path: Path, offset: int = 0, size: int = 10) -> Location:
 
 def test_an_object_in_the_middle_of_a_file(file: Path) -> None:
     node = Node(in_file(file, 4098, 5))
-    (pin,) = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID])
     buffer = pin.buffer()
     del pin
     gc.collect()
@@ -73,7 +73,7 @@ def test_an_object_in_the_middle_of_a_file(file: Path) -> None:
 def test_a_file_that_is_gone_is_asked_for_again_with_one_pin_in_the_end(file: Path) -> None:
     gone = in_file(file.with_name("gone"))
     node = Node(gone, gone, in_file(file, 5, 5))
-    (pin,) = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID])
     assert pin.buffer().to_pybytes() == b"56789"
     assert [message.object_ids for message in node.asked] == [[OID]] * 3
     assert node.unpinned == [OID] * 2
@@ -86,7 +86,7 @@ def test_a_file_that_is_gone_is_asked_for_again_with_one_pin_in_the_end(file: Pa
 
 def test_a_file_that_never_comes_is_a_lost_object(file: Path) -> None:
     node = Node(*[in_file(file.with_name("gone"))] * 1000)
-    (pin,) = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID])
     with pytest.raises(ObjectLostError, match=rf"{OID.hex()} its file .*gone is gone"):
         pin.buffer()
     assert len(node.asked) < 100
@@ -94,7 +94,7 @@ def test_a_file_that_never_comes_is_a_lost_object(file: Path) -> None:
 
 def test_a_damaged_object_is_lost_with_the_reason(file: Path) -> None:
     node = Node(in_file(file.with_name("gone")), Location(LOST, reason="(a bad checksum)"))
-    (pin,) = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID])
     with pytest.raises(ObjectLostError, match=rf"{OID.hex()} .*\(a bad checksum\)"):
         pin.buffer()
     assert node.unpinned == [], "the node gave no second pin"
@@ -102,7 +102,7 @@ def test_a_damaged_object_is_lost_with_the_reason(file: Path) -> None:
 
 def test_a_file_that_is_too_short_is_a_lost_object(file: Path) -> None:
     node = Node(in_file(file, 9_990, 11))
-    (pin,) = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID])
     with pytest.raises(ObjectLostError, match=rf"{OID.hex()} .*10000 bytes instead of 10001"):
         pin.buffer()
 

@@ -19,6 +19,7 @@ from msgspec.inspect import (
     NoneType,
     StrType,
     StructType,
+    TupleType,
     Type,
     UnionType,
     type_info,
@@ -48,6 +49,8 @@ def sample(kind: Type, default: object = None) -> Any:  # noqa: PLR0911
             return b"\x00\xff raw"
         case ListType(item_type):
             return [sample(item_type), sample(item_type)]
+        case TupleType(item_types):
+            return st.tuples(*[values(item_type) for item_type in item_types])
         case DictType(key_type, value_type):
             return {sample(key_type): sample(value_type)}
         case StructType(cls, fields):
@@ -75,6 +78,8 @@ def values(kind: Type) -> st.SearchStrategy[Any]:  # noqa: PLR0911
             return st.none()
         case ListType(item_type):
             return st.lists(values(item_type), max_size=3)
+        case TupleType(item_types):
+            return st.tuples(*[values(item_type) for item_type in item_types])
         case DictType(key_type, value_type):
             return st.dictionaries(values(key_type), values(value_type), max_size=3)
         case StructType(cls, fields):
