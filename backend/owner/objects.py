@@ -260,12 +260,12 @@ class ObjectTable:
         entry.contains = None
         if entry.state == STORED:
             freed.stored.append(entry.id)
-        if isinstance(entry.lineage, Recipe):
-            freed.recipes.append(entry.lineage)
             pin = entry.pin()
             if pin is not None and entry.origin is not None:
                 pin.origin = entry.origin
                 self.still_read[entry.id] = pin
+        if isinstance(entry.lineage, Recipe):
+            freed.recipes.append(entry.lineage)
         if entry.actor:
             freed.actors.append(entry.id)
 

@@ -290,6 +290,7 @@ class Submission:
     def resubmit(self, task: PendingTask) -> None:
         """Run a finished task again."""
         self._tasks[task.task_id] = task
+        self._runtime.objects.inline.used += len(task.payload)
         if self.await_arguments(task, self._route):
             self._route(task)
 

@@ -50,6 +50,7 @@ class Owner:
     def __init__(self) -> None:
         self.process_id = ME
         self.failure = None
+        self.task_memory = 0
         self.lock = StateLock()
         self.dead: list[Entry] = []
         self.ids = ObjectIds(ME)

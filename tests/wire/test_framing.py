@@ -50,7 +50,7 @@ def sample(kind: Type, default: object = None) -> Any:  # noqa: PLR0911
         case ListType(item_type):
             return [sample(item_type), sample(item_type)]
         case TupleType(item_types):
-            return st.tuples(*[values(item_type) for item_type in item_types])
+            return tuple(sample(item_type) for item_type in item_types)
         case DictType(key_type, value_type):
             return {sample(key_type): sample(value_type)}
         case StructType(cls, fields):
