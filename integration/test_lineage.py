@@ -165,29 +165,58 @@ def test_inline_arguments_of_a_lost_result_may_be_freed(
     assert runs.counts() == {"small": 1, "large": 2}
 
 
-def test_refs_inside_lost_results_and_inside_freed_arguments(
-    lose: Callable[[], None], runs: Runs
-) -> None:
+def test_refs_inside_lost_results(lose: Callable[[], None], runs: Runs) -> None:
     @millpond.remote
-    def boxed(box: dict[str, millpond.ObjectRef[np.ndarray]]) -> tuple[np.ndarray, object]:
+    def boxed() -> tuple[np.ndarray, object]:
         runs.note("boxed")
-        return np.ones(SIZE, dtype=np.uint8), box["ref"]
+        return np.ones(SIZE, dtype=np.uint8), make.remote(runs, "inner", 3)
 
+    result = boxed.remote()
+    assert millpond.get(first.remote(millpond.get(result)[1])) == 3
+    lose()
+    ones, inner = millpond.get(result)
+    assert int(ones[0]) == 1
+    assert int(millpond.get(inner)[0]) == 3
+    assert runs.counts() == {"boxed": 2, "inner": 2}
+
+
+def test_refs_inside_freed_arguments(lose: Callable[[], None], runs: Runs) -> None:
     @millpond.remote
     def box_of(ref: list[millpond.ObjectRef[np.ndarray]]) -> dict[str, object]:
         runs.note("box_of")
         return {"ref": ref[0]}
 
+    @millpond.remote
+    def unboxed(box: dict[str, millpond.ObjectRef[np.ndarray]]) -> np.ndarray:
+        runs.note("unboxed")
+        return millpond.get(box["ref"]) + np.uint8(1)
+
     ref = make.remote(runs, "make", 3)
     box = box_of.remote([ref])
-    result = boxed.remote(box)
-    millpond.wait([ref, result], num_returns=2)
+    result = unboxed.remote(box)
+    millpond.wait([result])
     del ref, box
     lose()
-    ones, inner = millpond.get(result)
-    assert int(ones[0]) == 1
-    assert int(millpond.get(inner)[0]) == 3
-    assert runs.counts() == {"make": 2, "box_of": 1, "boxed": 2}
+    assert int(millpond.get(result)[0]) == 4
+    assert runs.counts() == {"make": 2, "box_of": 1, "unboxed": 2}
+
+
+def test_one_run_replaces_all_that_was_lost_with_a_piece(
+    lose: Callable[[], None], runs: Runs
+) -> None:
+    @millpond.remote(num_returns=4)
+    def split() -> list[object]:
+        runs.note("split")
+        return [np.full(SIZE, index, dtype=np.uint8) for index in range(3)] + ["small"]
+
+    refs = split.remote()
+    millpond.wait(refs, num_returns=4)
+    in_use = millpond.get(refs[1])
+    lose()
+    assert [int(millpond.get(ref)[0]) for ref in refs[:3]] == [0, 1, 2]
+    assert int(in_use[0]) == 1
+    assert [ref._entry.rebuilds for ref in refs] == [1, 0, 1, 0]
+    assert runs.counts() == {"split": 2}
 
 
 def test_many_readers_one_rebuild(lose: Callable[[], None], runs: Runs) -> None:

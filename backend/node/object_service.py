@@ -29,6 +29,7 @@ from millpond.objectstore.core import StoreCore
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.mapping import ArenaMapping
 from millpond.objectstore.spill.storage import FileExtent, SpillStatistics, Storage
+from millpond.objectstore.states import ObjectState
 from millpond.objectstore.statistics import StoreStatistics
 
 from ..wire.messages import IN_ARENA, IN_FILE, LOST, MISSING, PRESENT, REFUSED, Location
@@ -134,11 +135,14 @@ class ObjectService:
 
         def tried(found: list[Location]) -> None:
             (location,) = found
-            if location.kind in (MISSING, LOST):
-                self._execute(self.core.create(object_id, size, client, token))
-            else:
+            record = self.core.table.records.get(object_id)
+            if location.kind not in (MISSING, LOST):
                 self._execute(self.core.unpin(object_id, client))
                 self._answer(token, Location(PRESENT, size=location.size))
+            elif record is not None and (record.pins or record.state is ObjectState.RESTORING):
+                self._rebuild(object_id, size, client, token)  # others try it again: so do we
+            else:
+                self._execute(self.core.create(object_id, size, client, token))
 
         self._execute(self.core.revive(object_id))
         self.pin([object_id], client, tried)
