@@ -177,7 +177,7 @@ def test_more_than_was_declared_is_refused_at_once(
     assert millpond.statistics().memory_kills == 1
 
 
-def test_memory_that_a_worker_had_is_not_the_fault_of_its_next_task(
+def test_memory_that_a_worker_had_is_not_the_fault_of_who_comes_next(
     start: Callable[..., millpond.Context],
 ) -> None:
     start(num_cpus=1)
@@ -188,6 +188,10 @@ def test_memory_that_a_worker_had_is_not_the_fault_of_its_next_task(
 
     millpond.get(fill.remote())
     assert millpond.get(use.options(memory=64 * MIB).remote(60))[0] == 60
+    actor = Hoarder.options(memory=64 * MIB).remote()
+    assert millpond.get([actor.add.remote(30), actor.add.remote(30)]) == [30, 60]
+    with pytest.raises(millpond.ActorDiedError, match="more than the 64 MiB that it declared"):
+        millpond.get(actor.add.remote(100))
 
 
 def test_what_idle_workers_kept_is_taken_from_them(
