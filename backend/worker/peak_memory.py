@@ -128,6 +128,8 @@ class TaskMemory:
 
     def end(self, task: Task, seconds: float) -> int:
         """A task has run for so long; return the bytes it needed at its peak, 0 if unknown."""
+        if not self._measuring and seconds < LONG:
+            return 0
         group = (task.function_id, task.name)
         if seconds < LONG:
             if self._measuring and task.kind != ACTOR_CREATE:
