@@ -49,6 +49,21 @@ def use(mebibytes: int, *_: object) -> tuple[int, float, float]:
     return size // MIB, begun, time.monotonic()
 
 
+def meet(place: Path, count: int) -> None:
+    """Wait until so many tasks have begun; those that begin later, or again, do not wait."""
+    with place.open("a") as file:
+        file.write("x")
+    while place.stat().st_size < count:
+        time.sleep(PAUSE)
+
+
+@millpond.remote(max_retries=1)
+def use_together(mebibytes: int, place: Path, count: int, *_: object) -> int:
+    """Use memory at the same time as others."""
+    meet(place, count)
+    return len(hold(mebibytes))
+
+
 class Watch:
     """Samples, from outside, the memory that all workers have allocated since they were seen."""
 
@@ -81,28 +96,29 @@ class Watch:
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_tasks_that_fit_alone_all_finish_within_the_budget(
-    start: Callable[..., millpond.Context], *, stored: bool
+    start: Callable[..., millpond.Context], tmp_path: Path, *, stored: bool
 ) -> None:
     start(num_cpus=8, memory=384 * MIB)
     argument = millpond.put(np.ones(MIB)) if stored else None
     with Watch() as watch:
         # Every one may be stopped several times; that is charged to none.
-        once = use.options(max_retries=1)
-        done = millpond.get([once.remote(128, argument) for _ in range(8)])
-    assert [size for size, _, _ in done] == [128] * 8
+        refs = [use_together.remote(128, tmp_path / "begun", 8, argument) for _ in range(8)]
+        assert millpond.get(refs) == [128] * 8
     # The last sample before the limit, and the time that killing a process takes.
     assert watch.most <= 384 * MIB + 8 * (0.2 / PAUSE) * MIB
     assert millpond.statistics().memory_kills >= 1
 
 
 @pytest.mark.slow
-def test_eight_gibibytes_within_three(start: Callable[..., millpond.Context]) -> None:
+def test_eight_gibibytes_within_three(
+    start: Callable[..., millpond.Context], tmp_path: Path
+) -> None:
     if psutil.virtual_memory().available < 5 << 30:
         pytest.skip("this machine has less than 5 GiB free")
     start(num_cpus=8, memory=3 << 30)
     with Watch() as watch:
-        done = millpond.get([use.remote(1024) for _ in range(8)])
-    assert [size for size, _, _ in done] == [1024] * 8
+        refs = [use_together.remote(1024, tmp_path / "begun", 8) for _ in range(8)]
+        assert millpond.get(refs) == [1024] * 8
     assert watch.most <= (3 << 30) + 8 * (0.2 / PAUSE) * MIB
 
 
@@ -177,7 +193,7 @@ def test_more_than_was_declared_is_refused_at_once(
     assert millpond.statistics().memory_kills == 1
 
 
-def test_memory_that_a_worker_had_is_not_the_fault_of_its_next_task(
+def test_memory_that_a_worker_had_is_not_the_fault_of_who_comes_next(
     start: Callable[..., millpond.Context],
 ) -> None:
     start(num_cpus=1)
@@ -188,6 +204,10 @@ def test_memory_that_a_worker_had_is_not_the_fault_of_its_next_task(
 
     millpond.get(fill.remote())
     assert millpond.get(use.options(memory=64 * MIB).remote(60))[0] == 60
+    actor = Hoarder.options(memory=64 * MIB).remote()
+    assert millpond.get([actor.add.remote(30), actor.add.remote(30)]) == [30, 60]
+    with pytest.raises(millpond.ActorDiedError, match="more than the 64 MiB that it declared"):
+        millpond.get(actor.add.remote(100))
 
 
 def test_what_idle_workers_kept_is_taken_from_them(
@@ -214,8 +234,7 @@ def test_who_may_not_run_twice_fails(
 
     @millpond.remote(max_retries=0)
     def once(mebibytes: int) -> int:
-        with runs.open("a") as file:
-            file.write("x")
+        meet(runs, 3)
         return len(hold(mebibytes))
 
     refs = [once.remote(150) for _ in range(3)]
@@ -293,36 +312,37 @@ sys.path[:0] = eval(sys.argv[2])
 open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
 import millpond
 from integration.conftest import MIB
-from integration.test_heap import use
+from integration.test_heap import use_together
+from pathlib import Path
 from millpond.node.cgroup import limited_groups
 assert limited_groups()[0].limit == 1 << 30, limited_groups()
 millpond.init(num_cpus=6, object_store_memory=64 * MIB, preload=[], {settings})
-refs = [use.options(max_retries=1).remote(250) for _ in range(8)]
-assert [size for size, _, _ in millpond.get(refs)] == [250] * 8
+refs = [use_together.remote(250, Path(sys.argv[3]), 6) for _ in range(8)]
+assert millpond.get(refs) == [250] * 8
 print(millpond.statistics().memory_kills)
 millpond.shutdown()
 """
 
 
-def run_inside(group: MemoryGroup, settings: str) -> int:
+def run_inside(group: MemoryGroup, place: Path, settings: str) -> int:
     """Run more tasks than fit into a container; return how many workers were stopped."""
     source = INSIDE.format(settings=settings)
-    command = [sys.executable, "-c", source, str(group.directory), repr(sys.path)]
+    command = [sys.executable, "-c", source, str(group.directory), repr(sys.path), str(place)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout.split()[-1])
 
 
 @pytest.mark.slow
-def test_in_a_container_the_kernel_kills_nothing(container: MemoryGroup) -> None:
-    assert run_inside(container, "") >= 1
+def test_in_a_container_the_kernel_kills_nothing(container: MemoryGroup, tmp_path: Path) -> None:
+    assert run_inside(container, tmp_path / "begun", "") >= 1
     assert oom_kills([container]) == 0
 
 
 @pytest.mark.slow
-def test_what_the_kernel_kills_runs_again(container: MemoryGroup) -> None:
+def test_what_the_kernel_kills_runs_again(container: MemoryGroup, tmp_path: Path) -> None:
     """With a threshold that is never passed, the kernel is the first to act."""
-    stopped = run_inside(container, "memory_threshold=1.0")
+    stopped = run_inside(container, tmp_path / "begun", "memory_threshold=1.0")
     assert stopped == oom_kills([container]) >= 1
 
 

@@ -72,7 +72,7 @@ def unpack_shape(packed: bytes) -> Shape:
     return dict(msgspec.msgpack.decode(packed, type=list[tuple[str, int]]))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
 def expecting(packed: bytes, memory: int) -> bytes:
     """Return a packed shape that reserves at least so much memory, in counted units.
 

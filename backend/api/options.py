@@ -124,7 +124,7 @@ class ActorOptions(_Resources):
     """How an actor runs: num_cpus (0), memory, resources, name, as for tasks.
 
     An actor keeps its ``memory`` reserved, and is killed when it uses more: everything counts that
-    it has allocated since its process began. Where it is not given nothing is reserved.
+    it has allocated in its life. Where it is not given nothing is reserved.
     """
 
     def __post_init__(self) -> None:

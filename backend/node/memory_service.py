@@ -153,8 +153,6 @@ class MemoryService:
             return _Seen(worker, None, usage, running, "nothing")
         reserved = grant.reserved // UNIT
         is_actor = grant.kind is Kind.ACTOR
-        # An actor answers for its whole life, a task for what was added since it began.
-        before = running.before if running.task_id else own
         usage = Usage(
             worker.worker_id,
             used,
@@ -162,7 +160,7 @@ class MemoryService:
             order[grant.key],
             reserved,
             reserved if is_actor else running.declared,
-            used if is_actor else max(own - before, 0),
+            max(own - running.before, 0) if running.before else 0,
             running.retriable,
         )
         return _Seen(worker, grant, usage, running, running.name or _UNNAMED[usage.role])

@@ -30,6 +30,8 @@ class MemoryDemand:
 
     def __init__(self) -> None:
         self._learned = LearnedMemory()
+        #: some task is to have memory reserved that it did not declare
+        self.matters = False
 
     def shape(self, task: PendingTask, total: int) -> bytes:
         """Return the shape with which a task is to run.
@@ -48,7 +50,9 @@ class MemoryDemand:
 
     def learn(self, task: PendingTask, peak: int) -> bool:
         """Note the peak of a run, in bytes; True when others of its group get new shapes."""
-        return self._learned.learn(task.group, peak)
+        more = self._learned.learn(task.group, peak)
+        self.matters = self.matters or more
+        return more
 
     def stopped(self, task: PendingTask, oom: OutOfMemory, total: int) -> OutOfMemoryError | None:
         """A task was stopped for its memory.
@@ -68,6 +72,7 @@ class MemoryDemand:
             return _error(task, oom, f"It is given up: {_ADVICE}")
         grown = 2 * reserved if oom.used > reserved else reserved
         # Something, in any case: then it waits while another one has all that there is.
+        self.matters = True
         task.demand = min(max(grown, coarse(oom.used), GRAIN), total)
         return None
 

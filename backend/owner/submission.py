@@ -134,7 +134,8 @@ class Submission:
     # --- dispatch ---
 
     def _route(self, task: PendingTask) -> None:
-        task.shape = self._demand.shape(task, self._runtime.task_memory)
+        if self._demand.matters:
+            task.shape = self._demand.shape(task, self._runtime.task_memory)
         pool = self._pools.get(task.shape)
         if task.rerun_of is not None or task.has_stored_arguments():
             task.state = AT_NODE

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..wire.messages import ACTOR_CREATE, FUNCTION, Task
+from ..wire.messages import ACTOR_CREATE, Task
 
 __all__ = ["Running", "TaskMemory", "own_memory", "read_record", "record_path"]
 
@@ -49,7 +49,7 @@ class Running(msgspec.Struct, array_like=True):
     #: bytes of heap that the task declared; 0 when it did not
     declared: int = 0
     retriable: bool = True
-    #: bytes of own memory when the task began
+    #: bytes of own memory when the task, or the actor that this worker is, began; 0: neither
     before: int = 0
 
 
@@ -105,6 +105,8 @@ class TaskMemory:
         #: functions whose last run took no time
         self._short: set[tuple[bytes, str]] = set()
         self._before = 0
+        #: own memory when the actor began that this worker is
+        self._actor_before = 0
         self._measuring = False
         self._baseline = self._own()
         self._tell(Running(self._baseline))
@@ -117,19 +119,17 @@ class TaskMemory:
         if self._reset >= 0:
             os.pwrite(self._reset, b"5", 0)
         self._before = self._own()
+        if task.kind == ACTOR_CREATE:
+            self._actor_before = self._before
+        before = self._actor_before or self._before
         self._tell(
-            Running(
-                self._baseline,
-                task.task_id,
-                task.name,
-                task.memory,
-                task.retriable and task.kind == FUNCTION,
-                self._before,
-            )
+            Running(self._baseline, task.task_id, task.name, task.memory, task.retriable, before)
         )
 
     def end(self, task: Task, seconds: float) -> int:
         """A task has run for so long; return the bytes it needed at its peak, 0 if unknown."""
+        if not self._measuring and seconds < LONG:
+            return 0
         group = (task.function_id, task.name)
         if seconds < LONG:
             if self._measuring and task.kind != ACTOR_CREATE:
@@ -144,7 +144,7 @@ class TaskMemory:
         peak = self._peak() if seconds >= LONG else 0
         if peak >= _WORTH_TRIMMING and self._own() - self._before >= _WORTH_TRIMMING:
             _return_free_memory()
-        self._tell(Running(self._baseline))
+        self._tell(Running(self._baseline, before=self._actor_before))
         return peak
 
     def _own(self) -> int:

@@ -69,6 +69,7 @@ def test_who_may_be_run_again_goes_before_who_may_not() -> None:
     once = task("once", 900, 2, retriable=False)
     assert victim(once, task("again", 100, 1)) == "again"
     assert victim(once) == "once"
+    assert victim(once, task("actor", 900, 3, role=Role.ACTOR)) == "once"
 
 
 def test_who_keeps_to_what_was_reserved_is_stopped_last() -> None:
