@@ -121,9 +121,8 @@ async def _serve(
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
     server.objects = ObjectService(arena, storage, loop, validate=settings.validate)
     server.objects.notices.warn = server.warn_driver
-    server.memory = MemoryReporter(
-        server.objects.core, server.peers, loop, settings.spill_dir or ""
-    )
+    locations = [] if settings.spill_dir is None else [settings.spill_dir]
+    server.reporter = MemoryReporter(server.objects.core, server.peers, loop, locations)
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)

@@ -199,7 +199,7 @@ class Submission:
         for entry, value in zip(task.returns, values or [m.Value(m.INLINE)], strict=True):
             if value.contained:
                 entry.contains = [self._take_over(object_id) for object_id in value.contained]
-            if value.kind == m.STORED:
+            if value.kind == m.STORED and entry.origin is None:
                 entry.origin = (task.name, task.site)
             objects.finish(entry, value)
             entry.task = None
