@@ -33,7 +33,7 @@ from .memory_report import MemoryReporter
 from .memory_service import MemoryService
 from .object_service import ObjectService
 from .server import NodeServer, Peer
-from .spill_storage import open_storage, spill_place
+from .spill_storage import open_storage, spill_places
 from .task_service import TaskService
 from .worker_pool import WorkerPool
 
@@ -136,11 +136,11 @@ async def _serve(
         arena, storage, loop, validate=settings.validate, disk_full_timeout=patience
     )
     server.objects.notices.warn = server.warn_driver
-    server.memory_report = MemoryReporter(
+    server.reporter = MemoryReporter(
         server.objects.core,
         server.peers,
         loop,
-        spill_place(settings.spill, settings.session_dir),
+        spill_places(settings.spill, settings.session_dir),
     )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
     server.lookahead = Lookahead(queue, server.objects, server.peer, loop)

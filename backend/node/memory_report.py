@@ -9,8 +9,9 @@ import asyncio
 import heapq
 import itertools
 import operator
+import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ class MemoryReporter:
         core: the store.
         peers: the processes of the session, by id.
         loop: the node's event loop.
-        spill_location: where values are spilled, empty for nowhere.
+        spill_locations: directories or URIs (without secrets) where values are spilled.
     """
 
     def __init__(
@@ -55,12 +56,12 @@ class MemoryReporter:
         core: StoreCore,
         peers: Mapping[bytes, Peer],
         loop: asyncio.AbstractEventLoop,
-        spill_location: str,
+        spill_locations: Sequence[str],
     ) -> None:
         self._core = core
         self._peers = peers
         self._loop = loop
-        self._spill_location = spill_location
+        self._spill_locations = spill_locations
         self._numbers = itertools.count(1)
         self._open: dict[int, _Report] = {}
 
@@ -121,8 +122,8 @@ class MemoryReporter:
             silent=[],
             processes=[_process(*item) for item in self._peers.items()],
             store={name: int(value) for name, value in asdict(self._core.statistics()).items()},
-            spill_location=self._spill_location,
-            spill_free=_free_bytes(self._spill_location),
+            spill_location=", ".join(self._spill_locations),
+            spill_free=_free_bytes(self._spill_locations),
         )
 
 
@@ -163,9 +164,10 @@ def _process(process_id: bytes, peer: Peer) -> m.ProcessInfo:
     return m.ProcessInfo(process_id, role, peer.pid)
 
 
-def _free_bytes(location: str) -> int:
-    """Return the bytes that are free in a local directory, -1 for anything else."""
+def _free_bytes(locations: Sequence[str]) -> int:
+    """Return the bytes that are free on the disks of directories, -1 where that is unknown."""
     try:
-        return shutil.disk_usage(location).free
+        disks = {os.stat(path).st_dev: path for path in locations}  # noqa: PTH116 - may be a URI
+        return sum(shutil.disk_usage(path).free for path in disks.values()) if disks else -1
     except OSError:
         return -1

@@ -94,7 +94,7 @@ class NodeServer:
         self.actors: ActorService
         self.pool: WorkerPool
         self.memory: MemoryService
-        self.memory_report: MemoryReporter
+        self.reporter: MemoryReporter
         #: done when the node may exit
         self.finished: asyncio.Future[None] = loop.create_future()
         self._shutting_down = False
@@ -121,8 +121,8 @@ class NodeServer:
             m.Preload: lambda _, msg: self.pool.preload(msg.modules),
             m.GetStatistics: self._statistics,
             m.GetSessionState: self._session_state,
-            m.GetMemory: lambda p, msg: self.memory_report.report(msg, p.send),
-            m.ObjectsDescribed: lambda p, msg: self.memory_report.described(p.process_id, msg),
+            m.GetMemory: lambda p, msg: self.reporter.report(msg, p.send),
+            m.ObjectsDescribed: lambda p, msg: self.reporter.described(p.process_id, msg),
             m.Shutdown: lambda _, __: self._shut_down(),
         }
 
@@ -163,7 +163,7 @@ class NodeServer:
         self.objects.drop_process(peer.process_id)
         self.tasks.process_died(peer.process_id)
         self.actors.process_died(peer.process_id)
-        self.memory_report.process_died(peer.process_id)
+        self.reporter.process_died(peer.process_id)
         for other in self._peers.values():
             other.send(m.ProcessDied(peer.process_id))
         if peer.worker is not None:

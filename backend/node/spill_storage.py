@@ -8,7 +8,7 @@ from millpond.objectstore.spill.uri import without_secrets
 
 from ..wire.messages import SpillSettings
 
-__all__ = ["open_storage", "spill_place"]
+__all__ = ["open_storage", "spill_places"]
 
 
 def open_storage(settings: SpillSettings | None, session_dir: str) -> Storage | None:
@@ -40,10 +40,10 @@ def open_storage(settings: SpillSettings | None, session_dir: str) -> Storage | 
     )
 
 
-def spill_place(settings: SpillSettings | None, session_dir: str) -> str:
-    """Return where values are spilled, for the user to read; empty: nowhere."""
+def spill_places(settings: SpillSettings | None, session_dir: str) -> list[str]:
+    """Return where values are spilled, for the user to read."""
     if settings is None:
-        return ""
+        return []
     if settings.uri:
-        return without_secrets(settings.uri)
-    return settings.directories[0] if settings.directories else session_dir
+        return [without_secrets(settings.uri)]
+    return list(settings.directories) or [session_dir]

@@ -212,7 +212,7 @@ class Submission:
         if len(values) != len(task.returns) and values:  # one failure for all returns
             values = values[:1] * len(task.returns)
         for entry, value in zip(task.returns, values or [m.Value(m.INLINE)], strict=True):
-            if value.kind == m.STORED:
+            if value.kind == m.STORED and entry.origin is None:
                 entry.origin = (task.name, task.site)
             if task.rerun_of is not None:
                 self._runtime.rebuilding.settle(task, entry, value)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +59,8 @@ class Node:
         self.core = StoreCore(64 * MIB, validate=True)
         self.loop = FakeLoop()
         self.peers: dict[bytes, Any] = {DRIVER: FakePeer(10), WORKER: FakePeer(11, FakeWorker())}
-        self.reporter = MemoryReporter(self.core, self.peers, self.loop, "")  # type: ignore[arg-type]
+        self.locations: list[str] = []
+        self.reporter = MemoryReporter(self.core, self.peers, self.loop, self.locations)  # type: ignore[arg-type]
         self.answers: list[m.MemoryState] = []
 
     def store(self, object_id: bytes, size: int) -> None:
@@ -194,3 +197,18 @@ def test_pins_are_listed_by_process(node: Node) -> None:
     node.ask(oldest_first=True, limit=1)
     node.loop.time_out()
     assert node.answers[0].objects[0].pins == {WORKER: 2}
+
+
+def test_the_free_space_is_that_of_the_disks(node: Node, tmp_path: Path) -> None:
+    def free() -> tuple[str, int]:
+        node.ask()
+        node.loop.time_out()
+        return node.answers[-1].spill_location, node.answers[-1].spill_free
+
+    assert free() == ("", -1)
+    node.locations += [str(tmp_path), str(tmp_path.parent)]  # one disk, which counts once
+    location, size = free()
+    assert location == f"{tmp_path}, {tmp_path.parent}"
+    assert 0 < size <= shutil.disk_usage(tmp_path).total
+    node.locations.append("s3://bucket/prefix")
+    assert free()[1] == -1
