@@ -102,6 +102,15 @@ def test_objects_of_one_call_are_one_remote_object(make: Make, compression: str 
     assert (stored < 4 * MIB) is (compression is not None)
 
 
+def test_objects_of_two_calls_are_two_remote_objects(make: Make) -> None:
+    place = make()
+    place.storage.write([(b"0", memoryview(b"first"))])
+    place.storage.write([(b"1", memoryview(b"second"))])
+    assert len(place.keys()) == 2
+    assert place.read(0, 5) == b"first"
+    assert place.read(1, 6) == b"second"
+
+
 def test_a_remote_object_goes_with_the_last_of_its_objects(make: Make) -> None:
     place = make()
     place.write(b"a" * 1000, b"b" * 1000)
