@@ -140,6 +140,8 @@ class Replay:
                     progress = True
             if not progress and not self._work:
                 raise Stuck(f"{self._left} tasks are left")
+        while self._work:
+            self._finish_work()
         statistics = self.core.statistics()
         self.outcome.spilled = statistics.spilled_bytes_total + statistics.file_backed_bytes_total
         self.outcome.peak = statistics.peak
