@@ -32,28 +32,29 @@ def cheapest_hole(
     inside = sorted(
         (r.offset, r.block, r) for r in table.records.values() if r.offset is not None and r.block
     )
-    uses = (table.next_use.get(record.oid) for _, _, record in inside)
-    first = min((use for use in uses if use is not None), default=0)
+    first = min(table.next_use.values(), default=0)
+    costs = [_cost(table, record, first) if record.pool in pools else None for *_, record in inside]
+    # A hole reaches from the end of the block before the run to the start of the one after.
+    ends = [0, *(offset + block for offset, block, _ in inside)]
+    starts = [*(offset for offset, _, _ in inside[1:]), table.allocator.capacity]
     best: tuple[float, int, int] | None = None
     left, cost = 0, 0.0
-    costs: list[float] = []
-    bounds = [0, *(offset + block for offset, block, _ in inside)]
-    starts = [*(offset for offset, _, _ in inside), table.allocator.capacity]
-    for right, (_, block, record) in enumerate(inside):
-        if record.pool not in pools:
+    for right, own in enumerate(costs):
+        if own is None:
             left, cost = right + 1, 0.0
-            costs.append(0.0)
             continue
-        use = table.next_use.get(record.oid)
-        costs.append(0.0 if use is None else block / (1 + use - first))
-        costs[-1] += 0.0 if record.has_file else block * _WRITE
-        cost += costs[-1]
-        # The hole reaches from the end of the block before the run to the start of the one after.
-        while left < right and starts[right + 1] - bounds[left + 1] >= size:
-            cost -= costs[left]
+        cost += own
+        while left < right and starts[right] - ends[left + 1] >= size:
+            cost -= costs[left] or 0.0
             left += 1
-        if starts[right + 1] - bounds[left] >= size and (best is None or cost < best[0]):
+        if starts[right] - ends[left] >= size and (best is None or cost < best[0]):
             best = cost, left, right
     if best is None:
         return None
     return [record for _, _, record in inside[best[1] : best[2] + 1]]
+
+
+def _cost(table: ObjectTable, record: ObjectRecord, first: int) -> float:
+    use = table.next_use.get(record.oid)
+    cost = 0.0 if use is None else record.block / (1 + use - first)
+    return cost if record.has_file else cost + record.block * _WRITE

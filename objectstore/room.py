@@ -11,6 +11,9 @@ from .holes import cheapest_hole
 from .states import ObjectState
 from .table import ObjectRecord, ObjectTable
 
+#: victims that are smaller than this part of what needs room leave together with their neighbours
+_TINY = 4
+
 
 class RoomMaker:
     """Evicts and spills objects of a table.
@@ -63,13 +66,16 @@ class RoomMaker:
         table = self._table
         if record.block > table.allocator.free_bytes + table.clean.total:
             return False
+        evicted = 0
         while not table.take_block(record):
             oid = table.clean.first()
             if oid is None or self._dirty_goes_first():
                 return False
-            if table.records[oid].block < record.block and len(table.clean) > 1:
+            block = table.records[oid].block
+            if evicted >= record.block or block * _TINY < record.block:
                 return self._take_hole(record)
             self._evict(oid)
+            evicted += block
         return True
 
     def _take_hole(self, record: ObjectRecord) -> bool:

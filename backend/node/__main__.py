@@ -119,7 +119,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     server = NodeServer(loop, settings.driver_id)
     if trace := os.environ.get(recorder.VARIABLE):
-        server.handle = recorder.recording(trace, server.handle)  # type: ignore[method-assign]
+        server.handle = recorder.recording(trace, server.handle)  # type: ignore[method-assign, assignment]
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
     server.objects = ObjectService(arena, storage, loop, validate=settings.validate)
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
