@@ -26,7 +26,8 @@ ones to bring back while there is room. Neither answers a request or makes one w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from .commands import Command, CreateRefused, Lost, Missing, Refusal, Restore, Token
 from .invariants import check_core
@@ -44,7 +45,7 @@ _SPILLED = ObjectState.SPILLED
 _RESTORING = ObjectState.RESTORING
 
 
-def others_hold(holding: Set[bytes], waiting: Set[bytes]) -> bool:
+def others_hold(holding: AbstractSet[bytes], waiting: AbstractSet[bytes]) -> bool:
     """Whether a client holds something that does not wait for room itself."""
     return not holding <= waiting
 
@@ -78,7 +79,7 @@ class StoreCore:
         low_water: float = 0.6,
         high_water: float = 0.8,
         validate: bool = False,
-        may_free: Callable[[Set[bytes], Set[bytes]], bool] = others_hold,
+        may_free: Callable[[AbstractSet[bytes], AbstractSet[bytes]], bool] = others_hold,
     ) -> None:
         self.table = ObjectTable(capacity)
         self.requests = Requests()

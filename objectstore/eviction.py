@@ -5,8 +5,8 @@ go, is decided by the core. Sizes are those of the blocks, in bytes.
 
 Objects that no task is known to need go first, the one whose last use ended longest ago before all
 others. Then goes the one whose next use is furthest away: Belady's rule (L. A. Belady, "A study of
-replacement algorithms for a virtual-storage computer", IBM Systems Journal 5(2), 1966), as far ahead
-as the queues of tasks let us see.
+replacement algorithms for a virtual-storage computer", IBM Systems Journal 5(2), 1966), as far
+ahead as the queues of tasks let us see.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from .commands import (
     Command,
@@ -40,7 +41,7 @@ class Reactions:
         table: ObjectTable,
         requests: Requests,
         room: RoomMaker,
-        may_free: Callable[[Set[bytes], Set[bytes]], bool],
+        may_free: Callable[[AbstractSet[bytes], AbstractSet[bytes]], bool],
     ) -> None:
         self._table = table
         self._requests = requests

@@ -7,8 +7,12 @@ is served next, and how, is `millpond.objectstore.core`.
 from __future__ import annotations
 
 from .commands import Command, Spill
+from .holes import cheapest_hole
 from .states import ObjectState
 from .table import ObjectRecord, ObjectTable
+
+#: victims that are smaller than this part of what needs room leave together with their neighbours
+_TINY = 4
 
 
 class RoomMaker:
@@ -44,6 +48,8 @@ class RoomMaker:
         self.evictions = 0
         self._low = int(low_water * table.allocator.capacity)
         self._high = int(high_water * table.allocator.capacity)
+        #: who looked for a hole last, and bytes with files from which on it makes sense again
+        self._tried = b"", 0
         #: bytes that are spilled beyond what a request needs that has to wait for it
         self.stride = (self._high - self._low) // 4
 
@@ -60,12 +66,32 @@ class RoomMaker:
         table = self._table
         if record.block > table.allocator.free_bytes + table.clean.total:
             return False
+        evicted = 0
         while not table.take_block(record):
             oid = table.clean.first()
             if oid is None or self._dirty_goes_first():
                 return False
+            block = table.records[oid].block
+            if evicted >= record.block or block * _TINY < record.block:
+                return self._take_hole(record)
             self._evict(oid)
+            evicted += block
         return True
+
+    def _take_hole(self, record: ObjectRecord) -> bool:
+        """Give the object the room of several neighbours that have files."""
+        table = self._table
+        # To look for it takes a while: not at every event while little has changed.
+        tried, total = self._tried
+        if tried == record.oid and len(table.leaving) and table.clean.total < total:
+            return False
+        hole = cheapest_hole(table, record.block, (table.clean,))
+        if hole is None:
+            self._tried = record.oid, table.clean.total + record.block // 4
+            return False
+        for victim in hole:
+            self._evict(victim.oid)
+        return table.take_block(record)
 
     def take_spare(self, record: ObjectRecord, position: int) -> bool:
         """Give the object a block if nothing has to leave for it that is needed sooner.
@@ -84,6 +110,8 @@ class RoomMaker:
                 if last is None or last[0] <= position:
                     return False
                 oid = last[1]
+                if table.records[oid].block < record.block:
+                    return False  # it may take many, until some of them touch
             self._evict(oid)
         return True
 
@@ -100,8 +128,6 @@ class RoomMaker:
         if missing > table.dirty.total:
             return False
         wanted = record.block - at_hand - table.clean.idle
-        if wanted <= 0 and len(table.leaving) == 0:
-            wanted = record.block  # there is enough free space, but in pieces
         if wanted > 0:
             wanted += self.stride  # the next request need not wait then
         while wanted > 0 and (missing > 0 or self._dirty_goes_first()):
@@ -110,7 +136,17 @@ class RoomMaker:
                 break
             missing -= spilled
             wanted -= spilled
+        if len(table.leaving) == 0:  # there is enough free space, but in pieces
+            self._spill_hole(record, commands)
         return len(table.leaving) > 0
+
+    def _spill_hole(self, record: ObjectRecord, commands: list[Command]) -> None:
+        """Start to spill neighbours in whose room the object fits, if there are any."""
+        table = self._table
+        hole = cheapest_hole(table, record.block, (table.clean, table.dirty))
+        for victim in hole or ():
+            if victim.pool is table.dirty:
+                self._spill(victim, commands)
 
     def spill_ahead(self, commands: list[Command]) -> None:
         """Above the high mark, start to spill down to the low one, so that creates seldom wait.
@@ -153,10 +189,13 @@ class RoomMaker:
         if oid is None:
             return 0
         victim = table.records[oid]
-        assert victim.offset is not None
-        table.move(victim, ObjectState.SPILLING)
-        commands.append(Spill(oid, victim.offset, victim.size))
+        self._spill(victim, commands)
         return victim.block
+
+    def _spill(self, victim: ObjectRecord, commands: list[Command]) -> None:
+        assert victim.offset is not None
+        self._table.move(victim, ObjectState.SPILLING)
+        commands.append(Spill(victim.oid, victim.offset, victim.size))
 
     def _dirty_goes_first(self) -> bool:
         """Whether the object that should leave first is one that has to be spilled for that."""

@@ -15,8 +15,8 @@ _LOOKED_AT = 1024
 def worth_restoring(queue: LeaseQueue, is_spilled: Callable[[bytes], bool]) -> Iterator[bytes]:
     """Yield spilled objects that tasks will need soon, the next task's first.
 
-    Together with the arguments of all tasks before them, and with what admitted tasks were promised,
-    they fit in the store: so they do not push out each other, nor anything that is needed sooner.
+    Together with the arguments of all tasks before them, and with what admitted tasks were
+    promised, they fit in the store: so they do not push out each other.
 
     Args:
         queue: the tasks; nothing of it may be changed before the caller is done.

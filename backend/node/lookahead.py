@@ -84,7 +84,9 @@ class Lookahead:
 
     def _prefetch(self) -> None:
         self._scheduled = False
-        self._restoring = {oid for oid in self._restoring if self._is_in(oid, ObjectState.RESTORING)}
+        self._restoring = {
+            oid for oid in self._restoring if self._is_in(oid, ObjectState.RESTORING)
+        }
         free = _AT_ONCE - len(self._restoring)
         if free <= 0:
             return

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.commands import (
@@ -85,11 +86,11 @@ class ObjectService:
             arena.capacity,
             can_spill=storage is not None,
             validate=validate,
-            may_free=lambda holding, waiting: self.may_free(holding, waiting),
+            may_free=self._may_free,
         )
         #: whether one of those who hold something, or a task, may free some while others wait
-        self.may_free: Callable[[Set[bytes], Set[bytes]], bool] = lambda holding, waiting: bool(
-            holding - waiting
+        self.may_free: Callable[[AbstractSet[bytes], AbstractSet[bytes]], bool] = (
+            lambda holding, waiting: bool(holding - waiting)
         )
         #: called after every event
         self.changed: Callable[[], None] = lambda: None
@@ -294,16 +295,17 @@ class ObjectService:
         if command.reason is Refusal.EXISTS:
             return f"exists: object {command.oid.hex()} of an earlier attempt is still being read"
         store = self.core.statistics()
+        no_room = f"{command.reason}: the object store has no room for object {command.oid.hex()}"
         if command.reason is Refusal.NO_DISK:
             return (
-                f"no-disk: the object store has no room for object {command.oid.hex()}, and nothing "
-                f"could be spilled for {self._disk_full_timeout:g} s: {store.used} of "
+                f"{no_room}, and nothing could be spilled for "
+                f"{self._disk_full_timeout:g} s: {store.used} of "
                 f"{store.capacity} bytes are used by {store.num_objects} objects, of which "
                 f"{store.num_pinned} are being read, and {store.spilled_bytes} bytes are in files. "
                 "Free disk space, spill to another place, or free refs"
             )
         return (
-            f"{command.reason}: the object store has no room for object {command.oid.hex()} because "
+            f"{no_room}: "
             f"{store.used} of {store.capacity} bytes are used by {store.num_objects} objects, of "
             f"which {store.num_pinned} are being read, and spilling is off. Free refs, give "
             "millpond.init a larger object_store_memory, or allow spilling"
@@ -345,6 +347,9 @@ class ObjectService:
     def _retry_spill(self) -> None:
         self._retry = None
         self._execute(self.core.retry_spill())
+
+    def _may_free(self, holding: AbstractSet[bytes], waiting: AbstractSet[bytes]) -> bool:
+        return self.may_free(holding, waiting)
 
     def _watch_disk(self) -> None:
         """Refuse the creates that wait for a disk which has been of no use for too long."""

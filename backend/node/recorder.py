@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..wire import messages as m
@@ -29,7 +30,7 @@ def recording(path: str, handle: Callable[[Any, Any], None]) -> Callable[[Any, A
     Raises:
         OSError: the file cannot be written.
     """
-    file = open(path, "w", buffering=1)  # noqa: SIM115 - open as long as the node runs
+    file = Path(path).open("w", buffering=1)  # noqa: SIM115 - open as long as the node runs
 
     def record(peer: Any, message: Any) -> None:
         line = _line(message)

@@ -8,7 +8,8 @@ and tells the node when it is done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence, Set
+from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.learned import LearnedMemory, LearnedOutputs
@@ -217,7 +218,7 @@ class TaskService:
         self._objects.recheck()
         self._objects.changed()
 
-    def may_free(self, holding: Set[bytes], waiting: Set[bytes]) -> bool:
+    def may_free(self, holding: AbstractSet[bytes], waiting: AbstractSet[bytes]) -> bool:
         """Whether room in a full store without spilling may be freed one day.
 
         Args:
@@ -233,9 +234,7 @@ class TaskService:
         if not holding <= waiting | lent:
             return True
         stuck = {
-            worker.grant_key
-            for worker in self.pool.workers.values()
-            if worker.worker_id in waiting
+            worker.grant_key for worker in self.pool.workers.values() if worker.worker_id in waiting
         }
         running = (key for key, grant in grants.items() if not grant.lent and key not in stuck)
         return bool(self._reacting) or any(grants[key].kind is not Kind.ACTOR for key in running)

@@ -1,4 +1,4 @@
-"""What an owner's waiting tasks will need: told to the node, which then spills other things. Pure."""
+"""What an owner's waiting tasks will need: told to the node, which then spills the rest. Pure."""
 
 from __future__ import annotations
 

@@ -140,6 +140,8 @@ class Replay:
                     progress = True
             if not progress and not self._work:
                 raise Stuck(f"{self._left} tasks are left")
+        while self._work:
+            self._finish_work()
         statistics = self.core.statistics()
         self.outcome.spilled = statistics.spilled_bytes_total + statistics.file_backed_bytes_total
         self.outcome.peak = statistics.peak
@@ -151,9 +153,7 @@ class Replay:
         task = self._trace.tasks[index]
         sizes = {_name(number): self._trace.sizes[number] for number in task.arguments}
         output = sum(self._trace.sizes[number] for number in task.outputs)
-        self.queue.add(
-            Request(index, _OWNER, _SLOT, order=index, arguments=sizes, output=output)
-        )
+        self.queue.add(Request(index, _OWNER, _SLOT, order=index, arguments=sizes, output=output))
 
     def _tell_of_waiting(self) -> None:
         """Tell what the tasks need that wait for others, as their owner does."""
@@ -178,7 +178,9 @@ class Replay:
             running.pins_missing = len(wanted)
             self._log("start", index)
             for number in wanted:
-                self._carry_out(self.core.pin(_name(number), _client(index), ("pin", index, number)))
+                self._carry_out(
+                    self.core.pin(_name(number), _client(index), ("pin", index, number))
+                )
         if self._validate:
             self.queue.validate()
         return bool(granted)

@@ -18,13 +18,14 @@ _MIB = 1 << 20
 def table(traces: Iterable[Trace]) -> str:
     """Return the markdown table of all traces at all sizes of the store."""
     lines = [
-        "| trace | alive at most, MiB | store, MiB | optimum, MiB | LRU | by next use | with prefetch "
-        "| spilled by LRU, MiB | by next use |",
+        (
+            "| trace | alive at most, MiB | store, MiB | optimum, MiB | LRU | by next use "
+            "| with prefetch | spilled by LRU, MiB | by next use |"
+        ),
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for trace in traces:
-        for part in _PARTS:
-            lines.append(_row(trace, int(trace.working_set * part)))
+        lines += [_row(trace, int(trace.working_set * part)) for part in _PARTS]
     return "\n".join(lines) + "\n"
 
 

@@ -369,8 +369,8 @@ def test_free_space_in_pieces_is_joined_by_more_spills() -> None:
         store.put(number)
     store.core.delete(oid(1))
     store.core.delete(oid(3))
-    assert store.create(5, 2) == [spill(2, 1), spill(4, 3)]
-    assert store.core.spilled(oid(4)) == [CreateGranted(5, oid(5), block(2, 2))]
+    assert store.create(5, 2) == [spill(2, 1)]
+    assert store.core.spilled(oid(2)) == [CreateGranted(5, oid(5), block(0, 2))]
 
 
 def test_what_can_never_fit_now_goes_to_a_file() -> None:

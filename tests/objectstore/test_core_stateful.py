@@ -322,7 +322,57 @@ class StoreMachine(RuleBasedStateMachine):
             case 3:
                 self.carry_out(self.core.cancel(-1))
 
+    # -- events from the scheduler --
+
+    @rule(oid=oids, position=st.one_of(st.none(), st.integers(0, 20)))
+    def expect(self, oid: bytes, position: int | None) -> None:
+        self.core.expect(oid, position)
+
+    @rule(order=st.permutations(range(len(OIDS))), some=st.integers(0, len(OIDS)))
+    def expect_all(self, order: list[int], some: int) -> None:
+        """The tasks that wait are other ones now."""
+        for position, index in enumerate(order):
+            self.core.expect(OIDS[index], position if position < some else None)
+
+    @precondition(lambda self: self.shell.files)
+    @rule(which=numbers)
+    def prefetch(self, which: int) -> None:
+        oid = pick(self.shell.files, which)
+        sooner = self.in_memory_and_needed_before(oid)
+        waiting = len(self.core.requests.waiting)
+        commands = self.core.prefetch(oid)
+        assert all(isinstance(command, (Restore, Spill)) for command in commands)
+        restored = [command.oid for command in commands if isinstance(command, Restore)]
+        assert restored in ([], [oid])
+        if restored:
+            assert sooner <= self.in_memory_and_needed_before(oid), "it pushed out what is sooner"
+            assert not waiting or not self.core.requests.queue
+        self.carry_out(commands)
+
+    def in_memory_and_needed_before(self, oid: bytes) -> set[bytes]:
+        next_use = self.core.table.next_use
+        limit = next_use.get(oid, -1)
+        return {
+            row.oid
+            for row in self.core.contents()
+            if row.in_memory and row.oid != oid and next_use.get(row.oid, limit + 1) <= limit
+        }
+
     # -- events from the file work --
+
+    @rule()
+    def out_of_disk(self) -> None:
+        failing = self.core.room.failing
+        refused = self.core.out_of_disk()
+        for command in refused:
+            if isinstance(command, CreateRefused):
+                assert failing
+                assert command.reason is Refusal.NO_DISK
+                assert self.creating.pop(command.token) == command.oid
+                assert self.values[command.oid].location is None
+                del self.values[command.oid]
+        self.carry_out([c for c in refused if not isinstance(c, CreateRefused)])
+        assert not (failing and self.creating)
 
     @precondition(lambda self: self.shell.spills)
     @rule(which=numbers, outcome=st.sampled_from(["done", "done", "done", "full", "error"]))
@@ -458,6 +508,9 @@ def step(machine: StoreMachine, rng: random.Random) -> None:
         (2, True, lambda: machine.rare_event(which, client)),
         (2, waits, lambda: machine.cancel(which)),
         (2, True, machine.retry_spill),
+        (1, True, machine.out_of_disk),
+        (8, True, lambda: machine.expect(oid, rng.choice([None, *range(9)]))),
+        (8, machine.shell.files, lambda: machine.prefetch(which)),
         (15, machine.shell.spills, lambda: machine.finish_spill(which, outcome)),
         (15, machine.shell.restores, lambda: machine.finish_restore(which, outcome == "error")),
     ]
