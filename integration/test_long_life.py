@@ -34,6 +34,8 @@ CLIENTS = 3
 LARGEST = 2 * MIB
 #: Objects that each client holds at most: together twice what the store holds.
 HELD = 42
+#: The objects each client begins with: together twice what the store holds, however slow all is.
+FIRST = 12
 
 #: By how much memory may grow over the whole run, as its median slope tells: less than what an
 #: allocator keeps, and a thousandth of what the clients store in the shortest run.
@@ -89,6 +91,8 @@ class Client:
     def run(self, until: float) -> None:
         actions = [self.put, self.make, self.split, self.read, self.check, self.nest, self.wait]
         rare = [self.fail, self.borrow, self.replace_actor]
+        for value in range(FIRST):
+            self.put(value)
         while time.monotonic() < until:
             some = rare if self.random.random() < 0.05 else actions
             some[int(self.random.integers(len(some)))](self.done)
