@@ -28,7 +28,8 @@ def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     Raises:
         Exception: whatever a task raised, in its original type, with the remote traceback as
             its cause and the task's key as a note. The rest of the computation is cancelled.
-        ValueError: the graph misses a key or holds a cycle.
+        KeyError: the graph misses a wanted key.
+        ValueError: the graph misses a key that a task uses.
         RuntimeError: the graph needs Dask's peer-to-peer shuffle; the text names the setting.
         millpond.errors.SerializationError: a task cannot be pickled.
     """

@@ -14,6 +14,7 @@ from .graph import flat_keys, materialize, select
 from .observation import Observation, active_callbacks
 from .results import collect
 from .submission import Submission
+from .warned import TaskWarnings
 
 __all__ = ["compute"]
 
@@ -24,6 +25,7 @@ def compute(dsk: Any, keys: Any, *, callbacks: Any = None, **_ignored: Any) -> A
     requested = flat_keys(keys)
     active = active_callbacks(callbacks)
     with ExitStack() as stack:
+        stack.enter_context(TaskWarnings())
         observation = stack.enter_context(Observation(active)) if active else None
         values = _compute(nodes, requested, observation)
     return _nested(keys, values)
