@@ -93,6 +93,18 @@ def test_bad_graphs_are_refused() -> None:
 
 
 @pytest.mark.usefixtures("engine")
+def test_values_that_the_caller_has_ready() -> None:
+    dsk = {"a": Task("a", inc, TaskRef("x"))}
+    with pytest.raises(ValueError, match="Missing dependency"):
+        get(dsk, "a")
+    assert get(dsk, "a", cache={"x": 1}) == 2
+    with dask.config.set(cache={"x": 2}):
+        assert get(dsk, ["a"]) == (3,)
+    with pytest.raises(KeyError, match="'b'"):
+        get(dsk, [["a", "b"]], cache={"x": 1})
+
+
+@pytest.mark.usefixtures("engine")
 def test_shapes_of_keys_and_kinds_of_nodes() -> None:
     dsk = {
         "x": 1,

@@ -18,8 +18,8 @@ def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     Args:
         dsk: a graph: an expression, a high-level graph or a mapping, legacy tuples included.
         keys: one key, or a list of keys and lists, nested to any depth.
-        **kwargs: ``callbacks`` as in Dask's own schedulers; settings of other schedulers are
-            accepted and ignored, as those schedulers do.
+        **kwargs: ``callbacks`` and ``cache`` (values by key that the graph lacks) as in Dask's
+            own schedulers; settings of other schedulers are accepted and ignored, as those do.
 
     Returns:
         The value of a single key; for a list, a tuple of the same shape. Values are private

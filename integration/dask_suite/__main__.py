@@ -2,7 +2,7 @@
 
 Without ``--quick`` it runs every file in a process of its own and notes each in a file of
 results, where an interrupted run goes on. A test that fails though it should pass, and one that
-passes though it cannot, fail the run.
+passes though it cannot, fail the run. What follows ``--`` goes to pytest.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path(".dask-suite.json"))
     parser.add_argument("--limit", type=float, default=3600, help="seconds for one file")
     parser.add_argument("files", nargs="*", help="such as array/tests/test_slicing.py")
-    arguments, extra = parser.parse_known_args()
+    words = sys.argv[1:]
+    split = words.index("--") if "--" in words else len(words)
+    arguments, extra = parser.parse_args(words[:split]), words[split + 1 :]
 
     dask = _dask_directory()
     suite = tomllib.loads((_HERE / "suite.toml").read_text())
