@@ -1,6 +1,7 @@
 # Every target makes what it needs, the virtual environment included: `git clone; make demo` is enough.
 #   make demo [SF=1]     TPC-H larger than the object store through Dask, Modin and plain tasks
-#   make test [ARGS=...] unit and integration tests (ARGS goes to pytest)
+#   make test [ARGS=...] unit and integration tests and a part of Dask's own; or what ARGS tells pytest
+#   make dask-suite [ARGS=..]  all of Dask's own tests on the engine: hours; it goes on where it was
 #   make lint            ruff, mypy --strict, import rules
 #   make format          apply ruff's formatting and safe fixes
 #   make bench [ARGS=..] the benchmarks, side by side with the peers
@@ -25,13 +26,17 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/.installed-bench
 OURS := adapters backend benchmarks demo examples integration objectstore scheduler tests
 
-.PHONY: demo test lint format bench docs clean
+.PHONY: demo test dask-suite lint format bench docs clean
 
 demo: $(DEV)
 	$(BIN)/python -m demo --scale-factor $(SF)
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m integration.dask_suite --quick)
+
+dask-suite: $(DEV)
+	$(BIN)/python -m integration.dask_suite $(ARGS)
 
 lint: $(DEV) link-tree
 	$(BIN)/ruff check .
@@ -52,7 +57,7 @@ docs: $(DOCS)
 	@echo "open docs/_build/html/index.html"
 
 clean:
-	rm -rf .venv .venv-bench .lint .data build dist docs/_build millpond.egg-info
+	rm -rf .dask-suite.json .venv .venv-bench .lint .data build dist docs/_build millpond.egg-info
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find $(OURS) -name __pycache__ -type d -prune -exec rm -rf {} +
 

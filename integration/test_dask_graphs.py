@@ -79,9 +79,9 @@ def test_units_come_in_an_order_that_can_run() -> None:
 
 
 def test_bad_graphs_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"no key 'nothing', which is needed for 'a'"):
+    with pytest.raises(ValueError, match=r"Missing dependency 'nothing' of 'a'"):
         graph_of({"a": Task("a", inc, TaskRef("nothing"))}, "a")
-    with pytest.raises(ValueError, match="no key 'b'"):
+    with pytest.raises(KeyError, match="'b'"):
         graph_of({"a": 1}, "b")
     with pytest.raises(ValueError, match="cycle"):
         graph_of({"a": Alias("a", "b"), "b": Alias("b", "a"), "c": (inc, "a")}, "c")
@@ -90,6 +90,18 @@ def test_bad_graphs_are_refused() -> None:
 
 
 # --- on the engine ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("engine")
+def test_values_that_the_caller_has_ready() -> None:
+    dsk = {"a": Task("a", inc, TaskRef("x"))}
+    with pytest.raises(ValueError, match="Missing dependency"):
+        get(dsk, "a")
+    assert get(dsk, "a", cache={"x": 1}) == 2
+    with dask.config.set(cache={"x": 2}):
+        assert get(dsk, ["a"]) == (3,)
+    with pytest.raises(KeyError, match="'b'"):
+        get(dsk, [["a", "b"]], cache={"x": 1})
 
 
 @pytest.mark.usefixtures("engine")

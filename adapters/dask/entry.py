@@ -18,8 +18,8 @@ def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     Args:
         dsk: a graph: an expression, a high-level graph or a mapping, legacy tuples included.
         keys: one key, or a list of keys and lists, nested to any depth.
-        **kwargs: ``callbacks`` as in Dask's own schedulers; settings of other schedulers are
-            accepted and ignored, as those schedulers do.
+        **kwargs: ``callbacks`` and ``cache`` (values by key that the graph lacks) as in Dask's
+            own schedulers; settings of other schedulers are accepted and ignored, as those do.
 
     Returns:
         The value of a single key; for a list, a tuple of the same shape. Values are private
@@ -28,7 +28,8 @@ def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     Raises:
         Exception: whatever a task raised, in its original type, with the remote traceback as
             its cause and the task's key as a note. The rest of the computation is cancelled.
-        ValueError: the graph misses a key or holds a cycle.
+        KeyError: the graph misses a wanted key.
+        ValueError: the graph misses a key that a task uses.
         RuntimeError: the graph needs Dask's peer-to-peer shuffle; the text names the setting.
         millpond.errors.SerializationError: a task cannot be pickled.
     """

@@ -83,7 +83,8 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
     """Return what is needed to compute ``keys``.
 
     Raises:
-        ValueError: a needed key is not in the graph.
+        KeyError: a wanted key is not in the graph.
+        ValueError: a key that a task uses is not in the graph.
         RuntimeError: the graph needs dask.distributed.
     """
     graph = TaskGraph()
@@ -97,8 +98,9 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
         seen.add(key)
         node = available.get(key)
         if node is None:
-            whom = f" for {user!r}" if user is not None else ""
-            raise ValueError(f"the graph has no key {key!r}, which is needed{whom}")
+            if user is None:
+                raise KeyError(key)
+            raise ValueError(f"Missing dependency {key!r} of {user!r}: the graph has no such key")
         while parts := open_store(node):
             available |= parts
             node = parts[key]

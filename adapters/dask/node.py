@@ -16,6 +16,7 @@ from dask.utils import key_split
 from .copies import private_copy
 from .payload import Work, loads
 from .settings import apply_settings
+from .warned import Recording
 
 __all__ = ["run_node"]
 
@@ -33,15 +34,17 @@ def run_node(settings: bytes, payload: bytes, *values: Any) -> Any:
         *values: of the names, then the lifted ones.
 
     Returns:
-        The last task's result, or the list of its pieces.
+        The last task's result, or the list of its pieces; with the warnings that were given.
     """
     apply_settings(settings)
     work = loads(payload, values)
-    try:
-        return _execute_or_copy(work, payload, values)
-    except Exception as error:
-        error.add_note(f"in the Dask task {work.calls[-1][0]!r}")
-        raise
+    with Recording() as recording:
+        try:
+            result = _execute_or_copy(work, payload, values)
+        except Exception as error:
+            error.add_note(f"in the Dask task {work.calls[-1][0]!r}")
+            raise
+    return recording.attach_to(result, pieces=len(work.pieces) > 1)
 
 
 def _execute_or_copy(work: Work, payload: bytes, values: tuple[Any, ...]) -> Any:

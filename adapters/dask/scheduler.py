@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from dask._task_spec import GraphNode
+import dask.config
+from dask._task_spec import DataNode, GraphNode
 from dask.typing import Key
 
 from .finishing import take_finishing
@@ -14,19 +16,32 @@ from .graph import flat_keys, materialize, select
 from .observation import Observation, active_callbacks
 from .results import collect
 from .submission import Submission
+from .warned import TaskWarnings
 
 __all__ = ["compute"]
 
 
-def compute(dsk: Any, keys: Any, *, callbacks: Any = None, **_ignored: Any) -> Any:
+def compute(
+    dsk: Any, keys: Any, *, callbacks: Any = None, cache: Any = None, **_ignored: Any
+) -> Any:
     """Do what `millpond.dask.get` promises."""
-    nodes = materialize(dsk)
+    nodes = _with_known(materialize(dsk), cache)
     requested = flat_keys(keys)
     active = active_callbacks(callbacks)
     with ExitStack() as stack:
+        stack.enter_context(TaskWarnings())
         observation = stack.enter_context(Observation(active)) if active else None
         values = _compute(nodes, requested, observation)
     return _nested(keys, values)
+
+
+def _with_known(nodes: dict[Key, GraphNode], cache: Any) -> dict[Key, GraphNode]:
+    """Return the graph with the values that the caller (or Dask's configuration) has ready."""
+    if cache is None:
+        cache = dask.config.get("cache", None)
+    if not isinstance(cache, Mapping):
+        return nodes
+    return {**{key: DataNode(key, value) for key, value in cache.items()}, **nodes}
 
 
 def _compute(

@@ -1,0 +1,188 @@
+"""A pytest plugin that makes Dask's own tests compute on millpond.
+
+Covers: forcing the engine wherever Dask names a scheduler, one engine for all tests, the list of
+tests that cannot pass on it, and what the `conftest.py` of Dask's repository did (the wheel has
+the tests, but not that file). Not: which files to run (``__main__``).
+
+Dask's tests ask for schedulers by name (mostly "sync"), by configuration, by the default of a
+collection, and by importing the functions of `dask.threaded`, `dask.local` and
+`dask.multiprocessing`. All of these become the engine. Each of the three functions gets a
+substitute of its own, so that comparisons between them come out as they did.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import millpond
+import millpond.dask
+
+__all__: list[str] = []
+
+_HERE = Path(__file__).parent
+#: functions that run a graph, by the module that defines them
+_SCHEDULERS = {"threaded": "get", "local": "get_sync", "multiprocessing": "get"}
+
+pytest.register_assert_rewrite("dask.array.utils", "dask.dataframe.utils", "dask.bag.utils")
+
+#: computations that the engine got, and how the tests ended
+_counts: Counter[str] = Counter()
+_failed: list[str] = []
+
+
+def _substitute(name: str) -> Callable[..., Any]:
+    def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
+        _counts["computations"] += 1
+        return millpond.dask.get(dsk, keys, **kwargs)
+
+    def persist(collections: Any, **kwargs: Any) -> Any:
+        _counts["computations"] += 1
+        return millpond.dask.persist(collections, **kwargs)
+
+    get.__name__ = get.__qualname__ = name
+    get.persist = persist  # type: ignore[attr-defined]
+    return get
+
+
+def _force_engine() -> None:
+    """Put the engine in the place of every scheduler, wherever Dask has noted one by now."""
+    substitutes = {}
+    for name, attribute in _SCHEDULERS.items():
+        get = getattr(importlib.import_module(f"dask.{name}"), attribute)
+        substitutes[get] = _substitute(f"{name}.{attribute}")
+    import dask.base
+
+    schedulers = dask.base.named_schedulers
+    schedulers.update({name: substitutes.get(get, get) for name, get in schedulers.items()})
+    for module in [module for name, module in sys.modules.items() if name.startswith("dask.")]:
+        for name, value in list(vars(module).items()):
+            if inspect.isfunction(value) and value in substitutes:
+                setattr(module, name, substitutes[value])
+            elif inspect.isclass(value) and "__dask_scheduler__" in vars(value):
+                default = value.__dask_scheduler__
+                value.__dask_scheduler__ = staticmethod(substitutes.get(default, default))
+
+
+# --- as in the repository of Dask ---------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add Dask's own options and ours."""
+    parser.addoption("--runslow", action="store_true", help="run slow tests")
+    parser.addoption("--runarrayexpr", action="store_true", help="run array-expr tests")
+    parser.addoption("--counts", metavar="FILE", help="write how the tests ended, as JSON")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what Dask's continuous integration does not run by default."""
+    if "slow" in item.keywords and not item.config.getoption("--runslow"):
+        pytest.skip("need --runslow option to run")
+    if "array_expr" in item.keywords and not item.config.getoption("--runarrayexpr"):
+        pytest.skip("need --runarrayexpr option to run")
+
+
+# --- ours ---------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Take over Dask's schedulers, before its `conftest.py` imports collections."""
+    _force_engine()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def engine() -> Iterator[None]:
+    """One engine for all tests."""
+    import dask
+
+    modules = ["numpy", "pandas", "pyarrow", "pytest", "dask.array", "dask.dataframe", "dask.bag"]
+    preload = [*modules, "millpond.adapters.dask.node"]
+    millpond.init(num_cpus=2, object_store_memory=512 << 20, preload=preload)
+    settings = {
+        "admin.async-client-fallback": "sync",
+        # The functions above are no frames of a user, either.
+        "admin.traceback.shorten": [
+            *dask.config.get("admin.traceback.shorten"),
+            re.escape(str(_HERE)),
+        ],
+    }
+    with dask.config.set(settings):
+        yield
+    millpond.shutdown()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shuffles(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Shuffle frames as `millpond.dask.enable` has it.
+
+    But not bags: Dask's own `Bag.groupby` by tasks lacks features of the one by files.
+    """
+    import dask
+
+    method = None if "dask/bag" in request.path.as_posix() else "tasks"
+    with dask.config.set({"dataframe.shuffle.method": method, "array.rechunk.method": "tasks"}):
+        yield
+
+
+def _name_of(item: pytest.Item) -> str:
+    """Return a test's name, with the path of its file in Dask's package."""
+    import dask
+
+    directory = Path(dask.__file__).parent
+    path, _, rest = item.nodeid.partition("::")
+    if item.path.is_relative_to(directory):
+        path = item.path.relative_to(directory).as_posix()
+    return f"{path}::{rest}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that cannot pass; one that does pass nevertheless is a failure."""
+    suite = tomllib.loads((_HERE / "suite.toml").read_text())
+    reasons: dict[str, Any] = {}
+    for group in suite["failures"]:
+        reasons.update(dict.fromkeys(group["tests"], group))
+    for item in items:
+        name = _name_of(item)
+        group = reasons.get(name) or reasons.get(name.partition("[")[0])
+        if group is not None:
+            mark = pytest.mark.xfail(
+                reason=group["reason"],
+                strict=not group.get("sometimes", False),
+                run=group.get("run", True),
+            )
+            item.add_marker(mark, append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count how tests end."""
+    report = yield
+    outcome = report.outcome
+    if hasattr(report, "wasxfail"):
+        outcome = "xfailed" if outcome == "skipped" else "xpassed"
+    if report.when == "call" or outcome != "passed":
+        _counts[outcome] += 1
+    if report.outcome == "failed":
+        _failed.append(_name_of(item))
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the counts where they were asked for."""
+    path = session.config.getoption("--counts")
+    if path:
+        report = {**_counts, "failures": sorted(set(_failed))}
+        Path(path).write_text(json.dumps(report, indent=1))
