@@ -318,6 +318,27 @@ def test_what_cannot_be_rebuilt_says_why(lose: Callable[[], None], runs: Runs) -
     assert runs.counts() == {"once": 1, "dependent": 1}
 
 
+def test_lost_arguments_by_value(lose: Callable[[], None], runs: Runs, tmp_path: Path) -> None:
+    go_on = tmp_path / "go on"
+
+    @millpond.remote
+    def signal() -> None:
+        while not go_on.exists():
+            threading.Event().wait(0.01)
+
+    @millpond.remote
+    def size(array: np.ndarray, after: None) -> int:
+        runs.note("size")
+        return array.size
+
+    ref = size.remote(np.ones(SIZE, dtype=np.uint8), signal.remote())
+    lose()
+    go_on.touch()
+    with pytest.raises(millpond.ObjectLostError, match=r"holds the arguments of .*size given by"):
+        millpond.get(ref)
+    assert runs.counts() == {}
+
+
 @millpond.remote
 def first_of(array: np.ndarray) -> np.ndarray:
     return array + np.uint8(1)

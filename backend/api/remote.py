@@ -131,6 +131,7 @@ def attach_arguments(
         task.payload = payload.to_bytes()
     else:
         task.payload_ref = runtime.access.put_serialized(payload, f"arguments of {task.name}")
+        task.payload_ref._entry.lineage = f"it holds the arguments of {task.name} given by value"
 
 
 class ActorClass:
