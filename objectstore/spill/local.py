@@ -9,23 +9,30 @@ memory, have files of their own too, without a checksum.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import logging
 import os
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from ..fileio import draft_path, is_full, pwrite_all
+from ..fileio import draft_path, is_full
 from .copies import Copies
 from .directory import SpillDirectory
 from .encoding import ChecksumMismatch, Codec, Encoded, verify
 from .rotation import Rotation
+from .segment_files import (
+    ALIGNMENT,
+    SegmentWriter,
+    ShortFile,
+    can_punch,
+    punch,
+    reader,
+    segment_path,
+)
 from .segments import Extent, Garbage, Reservation, SegmentTable
 from .storage import CorruptSpill, FileExtent, SpillStatistics
 
@@ -35,22 +42,6 @@ _log = logging.getLogger("millpond.store")
 
 #: Bytes after which a segment gets no more objects.
 SEGMENT_SIZE: Final = 64 << 20
-
-#: Objects begin at multiples of this: blocks of file systems, so that holes free what they cover.
-_ALIGNMENT: Final = 4096
-
-_PUNCH_HOLE: Final = 0x02  # FALLOC_FL_PUNCH_HOLE
-_KEEP_SIZE: Final = 0x01  # FALLOC_FL_KEEP_SIZE
-_SYNC_AND_WAIT: Final = 0x07  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER
-
-#: Bytes after which a writer waits for the disk.
-_FLUSH: Final = 8 << 20
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_fallocate = _libc.fallocate
-_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-_sync_file_range = _libc.sync_file_range
-_sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 class _Direct(NamedTuple):
@@ -88,14 +79,14 @@ class LocalStorage:
             for parent in parents:
                 self._directories.append(SpillDirectory(parent, floor))
                 made.callback(self._directories[-1].close)
-            self._fuse = [_can_punch(home.directory) for home in self._directories]
+            self._fuse = [can_punch(home.directory) for home in self._directories]
             made.pop_all()
         self._quota = quota
         self._clock = clock
         self._codec = Codec(compression)
         self._copies = Copies(self._directories[0].directory)
         self._lock = threading.Lock()
-        self._table = SegmentTable(SEGMENT_SIZE, _ALIGNMENT)
+        self._table = SegmentTable(SEGMENT_SIZE, ALIGNMENT)
         self._rotation = Rotation(len(self._directories))
         self._direct: dict[bytes, _Direct] = {}
         self._direct_bytes = 0
@@ -172,7 +163,7 @@ class LocalStorage:
         reserved = self._reserve(number, need, [len(view) for _, view in objects])
         written: list[Encoded] = []
         try:
-            with _SegmentWriter(self._directories[number].directory) as writer:
+            with SegmentWriter(self._directories[number].directory) as writer:
                 for (_, view), room in zip(objects, reserved, strict=True):
                     written.append(self._codec.encode(view, writer.at(room)))
         except BaseException:
@@ -251,8 +242,8 @@ class LocalStorage:
 
     def _decode(self, extent: Extent, path: str, view: memoryview) -> None:
         if len(view) != extent.encoded.size:
-            raise _Short(f"it has {extent.encoded.size} bytes, not {len(view)}")
-        with _reader(path, extent.offset) as (fd, read):
+            raise ShortFile(f"it has {extent.encoded.size} bytes, not {len(view)}")
+        with reader(path, extent.offset) as (fd, read):
             self._codec.decode(extent.encoded, view, read)
             # The bytes are in memory now: a second copy of them in the page cache is of no use.
             os.posix_fadvise(fd, extent.offset, extent.reserved, os.POSIX_FADV_DONTNEED)
@@ -264,7 +255,7 @@ class LocalStorage:
         except FileNotFoundError as error:
             reason = "its file is gone"
             cause: Exception = error
-        except (ChecksumMismatch, _Short) as error:
+        except (ChecksumMismatch, ShortFile) as error:
             reason, cause = str(error), error
         else:
             return
@@ -276,7 +267,7 @@ class LocalStorage:
         """The file of a segment, under the lock."""
         place = self._table.segments[number].place
         assert isinstance(place, int)
-        return _segment_path(self._directories[place].directory, number)
+        return segment_path(self._directories[place].directory, number)
 
     # -- forgetting --
 
@@ -316,14 +307,14 @@ class LocalStorage:
 
     def _give_back(self, garbage: Garbage) -> None:
         assert isinstance(garbage.place, int)
-        path = _segment_path(self._directories[garbage.place].directory, garbage.segment)
+        path = segment_path(self._directories[garbage.place].directory, garbage.segment)
         if garbage.ranges is None:
             Path(path).unlink(missing_ok=True)
             return
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             for offset, size in garbage.ranges:
-                _punch(fd, offset, size)
+                punch(fd, offset, size)
         finally:
             os.close(fd)
 
@@ -370,73 +361,6 @@ class LocalStorage:
             home.close()
 
 
-class _Short(Exception):  # noqa: N818 - the name says what happened
-    """A file has fewer bytes than were written to it."""
-
-
-class _SegmentWriter:
-    """Writes objects to segments in a directory, one file at a time, past the page cache.
-
-    What is written is brought to the disk at once and dropped from the page cache: it left memory
-    to make room there, and reusing the same pages is faster than dirtying ever more of them.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._segment = -1
-        self._fd = -1
-        #: What is in the page cache still: [start, end) of the file.
-        self._start = self._end = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        if failure is not None:
-            self._start = self._end  # it is all given up
-        self._close()
-
-    def at(self, room: Reservation) -> Callable[[memoryview], None]:
-        """What writes the next bytes of the object that has this room."""
-        if room.segment != self._segment:
-            self._close()
-            path = _segment_path(self._directory, room.segment)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = os.open(path, flags, 0o600)
-            self._segment = room.segment
-            self._start = self._end = room.offset
-        offset = room.offset
-
-        def write(piece: memoryview) -> None:
-            nonlocal offset
-            pwrite_all(self._fd, [piece], offset)
-            offset += len(piece)
-            self._end = offset
-            if self._end - self._start >= _FLUSH:
-                self._flush()
-
-        return write
-
-    def _flush(self) -> None:
-        """Wait until the disk has the bytes, and forget them; errors of the disk appear here."""
-        start, size = self._start, self._end - self._start
-        if size and _sync_file_range(self._fd, start, size, _SYNC_AND_WAIT):
-            number = ctypes.get_errno()
-            if number not in (errno.EINVAL, errno.ENOSYS, errno.ESPIPE):  # it is not known there
-                raise OSError(number, os.strerror(number))
-        os.posix_fadvise(self._fd, start, size, os.POSIX_FADV_DONTNEED)
-        self._start = self._end
-
-    def _close(self) -> None:
-        if self._fd < 0:
-            return
-        try:
-            self._flush()
-        finally:
-            fd, self._fd = self._fd, -1
-            os.close(fd)  # where a network file system reports what it could not write
-
-
 def _tell_failure(give_back: Callable[[], None]) -> None:
     try:
         give_back()
@@ -449,60 +373,12 @@ def _remove_direct(path: str) -> None:
     draft_path(Path(path)).unlink(missing_ok=True)
 
 
-def _segment_path(directory: Path, number: int) -> str:
-    return f"{directory}/segment-{number}"
-
-
-@contextlib.contextmanager
-def _reader(path: str, offset: int) -> Iterator[tuple[int, Callable[[memoryview], None]]]:
-    """An open file, and what fills a view with the next bytes from `offset` on."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def read(view: memoryview) -> None:
-        nonlocal offset
-        done = 0
-        while done < len(view):
-            count = os.preadv(fd, [view[done:]], offset)
-            if count == 0:
-                raise _Short(f"its file ends after {os.fstat(fd).st_size} bytes")
-            done += count
-            offset += count
-
-    try:
-        yield fd, read
-    finally:
-        os.close(fd)
-
-
 def _read_direct(direct: _Direct, view: memoryview) -> None:
-    with _reader(direct.path, 0) as (_, read):
+    with reader(direct.path, 0) as (_, read):
         for start in range(0, len(view), 1 << 30):  # Linux moves at most just under 2 GiB at once
             read(view[start : start + (1 << 30)])
 
 
 def _verify(extent: Extent, path: str) -> None:
-    with _reader(path, extent.offset) as (_, read):
+    with reader(path, extent.offset) as (_, read):
         verify(extent.encoded, read)
-
-
-def _punch(fd: int, offset: int, size: int) -> None:
-    """Give the blocks of a range back to the file system; the file's size stays.
-
-    Raises:
-        OSError: the file system cannot.
-    """
-    if _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def _can_punch(directory: Path) -> bool:
-    """Whether the file system of a directory knows holes."""
-    with tempfile.TemporaryFile(dir=directory) as file:
-        file.write(bytes(2 * _ALIGNMENT))
-        file.flush()
-        try:
-            _punch(file.fileno(), 0, _ALIGNMENT)
-        except OSError:
-            return False
-    return True

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from millpond.objectstore.fileio import is_full, map_file, write_file
-from millpond.objectstore.spill import local
+from millpond.objectstore.spill import local, segment_files
 from millpond.objectstore.spill.encoding import CHUNK
 from millpond.objectstore.spill.local import SEGMENT_SIZE, LocalStorage
 from millpond.objectstore.spill.storage import COMPRESSIONS, CorruptSpill, Storage
@@ -144,7 +144,7 @@ def test_dead_space_becomes_holes_and_the_others_stay_readable(make: Make) -> No
 
 
 def test_without_holes_every_object_has_a_file(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_can_punch", lambda _: False)
+    monkeypatch.setattr(local, "can_punch", lambda _: False)
     storage = make()
     objects = contents(*[100_000] * 5)
     write(storage, objects)
@@ -241,7 +241,7 @@ def test_the_quota_is_kept_and_dead_space_is_used_first(make: Make) -> None:
 
 def failing(number: int, only: Path | None = None) -> Callable[..., None]:
     """Let writes fail, those below one directory or all."""
-    real = local.pwrite_all
+    real = segment_files.pwrite_all
 
     def pwrite_all(fd: int, views: list[memoryview], offset: int) -> None:
         name = Path(f"/proc/self/fd/{fd}").readlink()
@@ -256,7 +256,7 @@ def test_a_failed_write_keeps_nothing_of_the_batch(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = make()
-    real = local.pwrite_all
+    real = segment_files.pwrite_all
     calls = iter(range(3))
 
     def fail_late(fd: int, views: list[memoryview], offset: int) -> None:
@@ -265,7 +265,7 @@ def test_a_failed_write_keeps_nothing_of_the_batch(
         real(fd, views, offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "pwrite_all", fail_late)
+        patch.setattr(segment_files, "pwrite_all", fail_late)
         with pytest.raises(OSError, match="no space"):
             write(storage, contents(*[100_000] * 5))
     flush(storage)
@@ -289,7 +289,7 @@ def test_directories_take_turns_and_one_that_fails_is_left_out(
     assert [len(list(directory.iterdir())) for directory in storage.directories] == [1, 1, 1]
     broken = storage.directories[1]
     with monkeypatch.context() as patch:
-        patch.setattr(local, "pwrite_all", failing(errno.EIO, broken))
+        patch.setattr(segment_files, "pwrite_all", failing(errno.EIO, broken))
         for number in range(6, 12):
             write(storage, {oid(number): os.urandom(MIB)})
     assert storage.statistics().directories_failing == 1
@@ -318,7 +318,7 @@ def test_a_full_directory_is_passed_over(
         parent.mkdir()
     storage = make(*parents)
     with monkeypatch.context() as patch:
-        patch.setattr(local, "pwrite_all", failing(errno.ENOSPC, storage.directories[0]))
+        patch.setattr(segment_files, "pwrite_all", failing(errno.ENOSPC, storage.directories[0]))
         for number in range(4):
             write(storage, {oid(number): os.urandom(MIB)})
     assert storage.statistics().directories_failing == 0
@@ -341,7 +341,7 @@ def test_when_all_fail_the_error_tells_whether_space_may_come(
         (broken if name.is_relative_to(first) else full)(fd, views, offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "pwrite_all", pwrite_all)
+        patch.setattr(segment_files, "pwrite_all", pwrite_all)
         for _ in range(2):
             with pytest.raises(OSError) as caught:
                 write(storage, {oid(1): b"content"})
