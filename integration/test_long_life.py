@@ -38,7 +38,7 @@ HELD = 42
 FIRST = 12
 
 #: By how much memory may grow after the warm-up, as its median slope tells, however long the run:
-#: about three times what healthy runs of 20 to 240 seconds showed. Short runs find large leaks only.
+#: about three times what healthy runs of 20 to 240 s showed. Short runs find large leaks only.
 GROWTH = {"driver": 6 * MIB, "node": 3 * MIB, "workers": 12 * MIB}
 
 
