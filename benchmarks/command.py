@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         for case in CASES.values():
             metrics = ", ".join(metric.name for metric in case.metrics)
-            print(f"{case.group:<10}{case.name:<24}{metrics}")
+            print(f"{case.group:<13}{case.name:<24}{metrics}")
         return 0
     if options.load:
         record = Record.load(options.load)

@@ -81,7 +81,7 @@ class Session:
                 break
             _say(f"{engine} did not start, attempt {attempt + 1}: {outcome.start_failure}")
         _say(
-            f"repeat {repeat + 1}/{self._options.repeats}  {group:<9} {engine:<9}"
+            f"repeat {repeat + 1}/{self._options.repeats}  {group:<11} {engine:<9}"
             f" {time.monotonic() - began:6.1f} s"
         )
 

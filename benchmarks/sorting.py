@@ -91,7 +91,7 @@ def sort_part(
 
     records = np.fromfile(source, RECORD, count, offset=first * SIZE)
     order, heads = sorted_order(records, "quicksort")
-    # take() moves whole records; indexing would move them field by field, ten times slower.
+    # take() of plain bytes: indexing takes nine times as long.
     records = records.view(f"V{SIZE}").take(order).view(RECORD)
     return np.split(records, np.searchsorted(heads, cuts))
 

@@ -1,6 +1,6 @@
 """A session that works for a long time: nothing may grow in it, whatever it did.
 
-`MILLPOND_LONG_LIFE` is for how many seconds, 20 by default; 600 is a good night's rest.
+`MILLPOND_LONG_LIFE` is for how many seconds, 20 by default.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ HELD = 42
 #: The objects each client begins with: together twice what the store holds, however slow all is.
 FIRST = 12
 
-#: By how much memory may grow over the whole run, as its median slope tells: less than what an
-#: allocator keeps, and a thousandth of what the clients store in the shortest run.
+#: By how much memory may grow after the warm-up, as its median slope tells, however long the run:
+#: about three times what healthy runs of 20 to 240 s showed. Short runs find large leaks only.
 GROWTH = {"driver": 6 * MIB, "node": 3 * MIB, "workers": 12 * MIB}
 
 

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: A worker that has imported dask.array takes a third of this before it does anything.
+#: A smaller limit, at small scales, would leave little room beside a worker's own imports.
 _LEAST_WORKER_BYTES = 500_000_000
-#: Dask counts the mapped files of its own shuffle as memory of the worker. With limits as small as
-#: those here it would stop its workers at them, or kill them, until the shuffle fails.
+#: With limits as small as those here workers are killed at them, mostly until the shuffle fails.
 _NO_KILLING = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
