@@ -70,8 +70,9 @@ def _force_engine() -> None:
             if inspect.isfunction(value) and value in substitutes:
                 setattr(module, name, substitutes[value])
             elif inspect.isclass(value) and "__dask_scheduler__" in vars(value):
-                default = value.__dask_scheduler__
-                value.__dask_scheduler__ = staticmethod(substitutes.get(default, default))
+                collection: Any = value
+                default = collection.__dask_scheduler__
+                collection.__dask_scheduler__ = staticmethod(substitutes.get(default, default))
 
 
 # --- as in the repository of Dask ---------------------------------------------------------
@@ -170,7 +171,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Count how tests end."""
     report = yield
-    outcome = report.outcome
+    outcome: str = report.outcome
     if hasattr(report, "wasxfail"):
         outcome = "xfailed" if outcome == "skipped" else "xpassed"
     if report.when == "call" or outcome != "passed":
