@@ -402,3 +402,34 @@ def test_many_returns_from_several_threads_keep_their_ids_apart(engine: millpond
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_objects_outlive_the_idleness_of_the_worker_that_owns_them(
+    start: Callable[..., object],
+) -> None:
+    """Surplus and replaced workers end, but not before what they own is let go of."""
+    start(num_cpus=2)
+
+    @millpond.remote
+    def make(value: int) -> int:
+        time.sleep(0.05)
+        return value
+
+    @millpond.remote
+    def nest(value: int) -> list[object]:
+        return [make.remote(value), millpond.put(value), millpond.put(bytes(200_000))]
+
+    @millpond.remote
+    def deep(level: int) -> int:
+        return 0 if level == 0 else millpond.get(deep.remote(level - 1)) + 1
+
+    early = [millpond.get(nest.remote(value)) for value in range(4)]
+    crowd = [deep.remote(6) for _ in range(3)]
+    late = [millpond.get(nest.remote(value)) for value in range(4)]
+    assert millpond.get(crowd) == [6] * 3
+    time.sleep(1.0)  # what is to end has ended
+    for refs in (early, late):
+        for value, (made, put, large) in enumerate(refs):
+            assert millpond.get([made, put, large]) == [value, value, bytes(200_000)]
+    del early, late, refs, made, put, large
+    eventually(lambda: millpond.statistics().workers <= 3, "the surplus workers end")

@@ -165,6 +165,7 @@ class Session:
         runtime = self.runtime
         spill = self.settings.spill
         patience = _REMOTE_PATIENCE if spill is not False and spill.uri else _PATIENCE
+        runtime.closing = True
         if not runtime.node.closed:
             runtime.node.send(m.Shutdown())
             self._stopped.wait(patience)

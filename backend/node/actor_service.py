@@ -29,6 +29,8 @@ class _Actor:
         self.death = ""
         #: its last handle died, or it was killed: what to do once it can be done
         self.ending = ""
+        #: nobody can call it any more, nor ask for it
+        self.handles_gone = False
         #: processes that call it
         self.callers: set[bytes] = set()
 
@@ -103,6 +105,7 @@ class ActorService:
         actor = self._find(actor_id)
         if actor.death:
             return
+        actor.handles_gone = actor.handles_gone or graceful
         actor.ending = "all its handles were dropped" if graceful else "it was killed"
         if self._queue.withdraw(actor_id):
             self._died(actor_id, actor, actor.ending)
@@ -144,6 +147,8 @@ class ActorService:
         if not actor.constructed and owner is not None:
             # Nothing else will answer the constructor's own result.
             owner.send(m.TaskLost(actor_id, actor.task.attempt, reason))
+        if actor.handles_gone:
+            self._actors.pop(actor_id, None)  # nobody can ask for it any more
 
     def _tell(self, actor: _Actor, callers: Iterable[bytes]) -> None:
         worker_id = actor.worker.worker_id if actor.worker is not None else b""

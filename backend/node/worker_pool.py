@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from ..wire.ids import new_process_id
-from ..wire.messages import OutOfMemory
+from ..wire.messages import Exit, OutOfMemory
 from .logs import LogPipe
 from .zygote import Exited, Fork, Forked, ForkZygote, Kill, Ready, ZygoteMessage, decode
 
@@ -136,7 +136,7 @@ class WorkerPool:
         if worker.worker_id not in self.workers or worker.doom:
             return
         if worker.zygote.retired:
-            self.kill(worker, _REPLACED)
+            self._retire(worker, _REPLACED)
             return
         self._idle.append(worker)
         self._serve_takers()
@@ -156,7 +156,7 @@ class WorkerPool:
         worker.connection = connection
         self._failed_starts = 0
         if worker.zygote.retired:  # a better one is forked in milliseconds
-            self.kill(worker, _REPLACED)
+            self._retire(worker, _REPLACED)
         else:
             self._idle.append(worker)
         self._serve_takers()
@@ -181,12 +181,18 @@ class WorkerPool:
         for worker in list(self._idle):
             cold = worker.zygote.retired
             if cold or len(self._idle) > self._keep_idle:
-                self._idle.remove(worker)
-                self.kill(worker, "no longer needed")
+                self._retire(worker, "no longer needed")
         if not self.closing and not self._takers:
             usable = sum(not worker.zygote.retired for worker in self.workers.values())
             if usable < min(self._keep_idle, self.max_workers):
                 self._fork()
+
+    def _retire(self, worker: Worker, reason: str) -> None:
+        """End an idle worker as soon as nobody holds an object that it owns."""
+        worker.doom = worker.doom or reason
+        if worker in self._idle:
+            self._idle.remove(worker)
+        worker.connection.send(Exit(when_free=True))
 
     def kill(self, worker: Worker, reason: str) -> None:
         """Kill a worker; `on_died` follows."""

@@ -244,6 +244,10 @@ class ObjectTable:
                 if entry.state == PENDING or entry.waiters:
                     self.replace(entry, died_value(entry.id, reason))
 
+    def is_owner_for_others(self) -> bool:
+        """Whether other processes hold objects of this one."""
+        return any(entry.owned and entry.borrows for entry in self.entries.values())
+
     def free_if_unused(self, entry: Entry, freed: Freed) -> None:
         """Free an object that neither this process nor a borrower holds."""
         if entry.handle() is not None or entry.borrows or entry.task is not None:

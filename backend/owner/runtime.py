@@ -96,6 +96,10 @@ class Runtime:
         self._resolving: dict[bytes, Entry] = {}
         self.node: Connection
         self.store: StoreClient
+        #: called when this process let go of objects, or others let go of its own
+        self.on_freed: Callable[[], None] = lambda: None
+        #: the session is being shut down: the node's end is no accident
+        self.closing = False
         #: called when the node process died
         self.on_node_gone: Callable[[], None] = lambda: None
         #: called around waits, so that a worker can lend its slot
@@ -249,6 +253,7 @@ class Runtime:
             if owner is not None:
                 ids = [object_id for object_id, _ in released]
                 owner.send(m.Release(ids, [count for _, count in released], self.process_id))
+        self.on_freed()
 
     # --- messages ---
 
@@ -281,8 +286,9 @@ class Runtime:
     def _on_node_gone(self) -> None:
         if self.closed:
             return
-        error = NodeDiedError("the node process of this session died; every object is gone")
-        self._fail_everything(error)
+        if not self.closing:
+            error = NodeDiedError("the node process of this session died; every object is gone")
+            self._fail_everything(error)
         self.on_node_gone()
 
     def _fail_everything(self, error: Exception) -> None:

@@ -55,6 +55,11 @@ class Submission:
             m.AskUpcoming: self._on_ask_upcoming,
         }
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any task is unfinished, or a worker leased, which would end with its owner."""
+        return bool(self._tasks) or any(pool.workers for pool in self._pools.values())
+
     # --- from the user's threads ---
 
     def submit(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
@@ -199,6 +204,8 @@ class Submission:
             self._runtime.node.send(m.ReturnLease(worker.lease_id))
         if pool.withdraw_request():
             self._runtime.node.send(m.RequestLeases(pool.shape, 0, 0))
+        if not pool.workers:
+            self._runtime.on_freed()
 
     # --- outcomes ---
 

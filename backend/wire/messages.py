@@ -396,6 +396,8 @@ class Exit(msgspec.Struct, array_like=True, tag=66):
     """Node to worker: finish what is queued (or not even that), flush, exit."""
 
     now: bool = False
+    #: stay until nobody holds an object that the worker owns
+    when_free: bool = False
 
 
 class LogLines(msgspec.Struct, array_like=True, tag=67):

@@ -61,6 +61,8 @@ class Executor:
         #: the main thread waits for a task
         self._idle: Wait | None = None
         self._exiting = False
+        #: not before nobody needs an object of ours
+        self._when_free = False
         self._main_thread = threading.get_ident()
         #: the task that is being run, its arguments and results included
         self._task: m.Task | None = None
@@ -93,7 +95,7 @@ class Executor:
                 queued = self._queue.popleft()
             except IndexError:
                 self._flush_answers()
-                if self._exiting:
+                if self._exiting and not (self._when_free and self._is_needed()):
                     return
                 self._wait_for_task()
                 continue
@@ -102,7 +104,9 @@ class Executor:
 
     def _wait_for_task(self) -> None:
         wait = self._idle = self._runtime.reactor.leadership.wait()
-        if not (self._queue or self._exiting):  # whoever adds one looks at `_idle` afterwards
+        # Whoever adds a task, or frees an object, looks at `_idle` afterwards.
+        leaving = self._exiting and not (self._when_free and self._is_needed())
+        if not (self._queue or leaving):
             wait.wait()
         self._idle = None
 
@@ -304,7 +308,16 @@ class Executor:
         if message.now:
             self.exit_now()
         self._exiting = True
+        self._when_free = message.when_free
+        if message.when_free:
+            self._runtime.on_freed = self._wake
         self._wake()
+
+    def _is_needed(self) -> bool:
+        """Whether others hold objects of ours, or tasks of ours run, that would end with us."""
+        with self._runtime.lock:
+            runtime = self._runtime
+            return runtime.submission.is_busy or runtime.objects.is_owner_for_others()
 
     def exit_now(self) -> None:
         """Flush the output and end the process, whatever runs."""

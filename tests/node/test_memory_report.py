@@ -176,7 +176,7 @@ def test_states_have_words(node: Node) -> None:
     node.ask()
     node.loop.time_out()
     words = {stored.object_id: stored.state for stored in node.answers[-1].objects}
-    assert words[oid(2, WORKER)] == "spilled"
+    assert words[oid(2, WORKER)] == "in memory and file"
 
 
 def test_only_new_objects_count_as_waiting(node: Node) -> None:

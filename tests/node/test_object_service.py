@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from millpond.node.object_service import ObjectService
 from millpond.objectstore.arena import Arena
-from millpond.objectstore.files import SpillDirectory
+from millpond.objectstore.spill.local import LocalStorage
 from millpond.wire.messages import IN_ARENA, LOST, MISSING, PRESENT, Location
 
 ME, YOU, THEM = b"client-1", b"client-2", b"client-3"
@@ -22,7 +23,8 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self.loop = asyncio.new_event_loop()
         self.arena = Arena(SIZE)
-        self.files = SpillDirectory(directory)
+        self.directory = directory
+        self.files = LocalStorage([directory])
         self.service = ObjectService(self.arena, self.files, self.loop, validate=True)
 
     def create(self, object_id: bytes, client: bytes, *, rebuild: bool = False) -> Location:
@@ -40,7 +42,9 @@ class Store:
         """Store an object, and lose it once it is spilled."""
         self.put(LOST_ONE)
         self.put(OTHER)
-        self.files.path(LOST_ONE).unlink()
+        for file in self.directory.rglob("*"):
+            if file.is_file():
+                os.truncate(file, 0)
         self.service.delete([OTHER])
 
     def close(self) -> None:
