@@ -181,14 +181,15 @@ def test_states_have_words(node: Node) -> None:
 
 def test_only_new_objects_count_as_waiting(node: Node) -> None:
     node.core.create(oid(4), 62 * MIB, DRIVER, "waits")
-    spilled = [oid(2, WORKER), oid(1), oid(3)]
-    for object_id in spilled[:2]:
+    for object_id in (oid(2, WORKER), oid(1)):
         node.core.spilled(object_id)
-    node.core.pin(spilled[0], DRIVER, "waits as well")
-    assert list(node.core.requests.queue) == [oid(4), spilled[0]]
+    node.core.seal(oid(4))
+    node.core.pin(oid(2, WORKER), DRIVER, "waits to be restored")
+    node.core.create(oid(5), 10 * MIB, DRIVER, "waits as well")
+    assert list(node.core.requests.queue) == [oid(2, WORKER), oid(5)]
     node.ask()
     node.loop.time_out()
-    assert node.answers[0].waiting_bytes == 62 * MIB
+    assert node.answers[0].waiting_bytes == 10 * MIB
 
 
 def test_pins_are_listed_by_process(node: Node) -> None:

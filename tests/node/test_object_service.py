@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +43,7 @@ class Store:
         self.put(OTHER)
         for file in self.directory.rglob("*"):
             if file.is_file():
-                os.truncate(file, 0)
+                file.write_bytes(b"\xff" * file.stat().st_size)
         self.service.delete([OTHER])
 
     def close(self) -> None:
