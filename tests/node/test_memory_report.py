@@ -179,17 +179,12 @@ def test_states_have_words(node: Node) -> None:
     assert words[oid(2, WORKER)] == "in memory and file"
 
 
-def test_only_new_objects_count_as_waiting(node: Node) -> None:
+def test_objects_that_wait_for_room_are_summed(node: Node) -> None:
     node.core.create(oid(4), 62 * MIB, DRIVER, "waits")
-    for object_id in (oid(2, WORKER), oid(1)):
-        node.core.spilled(object_id)
-    node.core.seal(oid(4))
-    node.core.pin(oid(2, WORKER), DRIVER, "waits to be restored")
-    node.core.create(oid(5), 10 * MIB, DRIVER, "waits as well")
-    assert list(node.core.requests.queue) == [oid(2, WORKER), oid(5)]
+    node.core.pin(oid(4), WORKER, "waits for it")
     node.ask()
     node.loop.time_out()
-    assert node.answers[0].waiting_bytes == 10 * MIB
+    assert node.answers[0].waiting_bytes == 62 * MIB
 
 
 def test_pins_are_listed_by_process(node: Node) -> None:
