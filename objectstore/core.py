@@ -469,6 +469,6 @@ class StoreCore:
         self.room.spill_ahead(commands)
         self._events += 1
         # The check looks at everything: the more there is, the rarer it is made.
-        if self._validate and self._events % (1 + len(self.table.records) // 32) == 0:
+        if self._validate and self._events % (1 + len(self.table.records) // 8) == 0:
             check_core(self)
         return commands
