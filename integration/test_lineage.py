@@ -40,12 +40,22 @@ def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path / "runs")
 
 
+def flip_bits(path: Path) -> None:
+    """Change a byte in each 4 KiB of a file that has been written."""
+    with path.open("r+b") as file:
+        for at in range(0, path.stat().st_size, 4096):
+            file.seek(at)
+            byte = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte[0] ^ 0xFF]))
+
+
 @pytest.fixture
 def lose(
     request: pytest.FixtureRequest, tmp_path: Path, start: Callable[..., millpond.Context]
 ) -> Callable[[], None]:
     """An engine, and a function that damages the file of everything which is not in use."""
-    unlink = getattr(request, "param", "truncate") == "unlink"
+    how = getattr(request, "param", "flip")
     directory = tmp_path / "spill"
     directory.mkdir()
     start(object_store_memory=LIMIT, spill=directory)
@@ -53,14 +63,17 @@ def lose(
     def lose_everything() -> None:
         fillers = [millpond.put(np.zeros(SIZE, dtype=np.uint8)) for _ in range(LIMIT // SIZE + 2)]
         eventually(lambda: millpond.statistics().store.spilling_bytes == 0, "all is spilled")
+        pinned = millpond.get(fillers[-(LIMIT // SIZE) :])  # even what is needed soon must leave
         files = [path for path in directory.rglob("*") if path.is_file()]
         assert files
         for path in files:
-            if unlink:
+            if how == "unlink":
                 path.unlink()
-            else:
+            elif how == "truncate":
                 os.truncate(path, 0)
-        del fillers
+            else:
+                flip_bits(path)
+        del fillers, pinned
 
     return lose_everything
 
@@ -82,7 +95,7 @@ def first(array: np.ndarray) -> int:
     return int(array[0])
 
 
-@pytest.mark.parametrize("lose", ["truncate", "unlink"], indirect=True)
+@pytest.mark.parametrize("lose", ["flip", "truncate", "unlink"], indirect=True)
 def test_get_rebuilds(lose: Callable[[], None], runs: Runs) -> None:
     refs = [make.remote(runs, f"make{i}", i) for i in range(3)]
     millpond.wait(refs, num_returns=3)

@@ -108,7 +108,8 @@ def test_an_object_larger_than_memory_and_quota_is_refused_and_work_goes_on(
     start(object_store_memory=16 * MIB, spill=millpond.SpillOptions(tmp_path, quota=24 * MIB))
     with pytest.raises(millpond.MillpondError, match="the spill quota is used up: 0 of 25165824"):
         millpond.put(block(1, 40 * MIB))
-    ref = millpond.put(block(2, 20 * MIB))
+    with pytest.warns(millpond.ObjectStoreWarning, match=r"the whole object store has 16\.0 MiB"):
+        ref = millpond.put(block(2, 20 * MIB))
     assert millpond.get(is_block.remote(ref, 2))
     statistics = millpond.statistics()
     assert statistics.spill is not None

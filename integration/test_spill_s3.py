@@ -112,7 +112,8 @@ def test_reading_more_than_fits_and_larger_than_the_store(start: Start, server: 
     refs = [millpond.put(block(i)) for i in range(12)]
     arrays = millpond.get(refs)
     assert [int(array[-1]) for array in arrays] == list(range(12))
-    large = millpond.put(block(7, 40 * MIB))
+    with pytest.warns(millpond.ObjectStoreWarning, match=r"a value of 40\.0 MiB"):
+        large = millpond.put(block(7, 40 * MIB))
     assert millpond.get(is_block.remote(large, 7))
     del arrays
 

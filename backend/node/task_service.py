@@ -30,6 +30,8 @@ __all__ = ["TaskService"]
 #: seconds that an owner gets to submit what a finished task made ready, before it gets a lease
 #: for something younger; else the roots of a graph run ahead of what uses up their results
 _REACTION = 0.001
+#: seconds after a task's end in which its owner, and other threads of it, may let go of objects
+_LETTING_GO = 0.5
 
 
 class _NodeTask:
@@ -70,6 +72,9 @@ class TaskService:
         self._outputs = LearnedOutputs()
         self._memory = LearnedMemory()
         self._pumping = False
+        #: when a task ended last, by the loop's clock
+        self._last_end = -_LETTING_GO
+        self._recheck: asyncio.TimerHandle | None = None
         #: owner -> finished tasks that it may be reacting to
         self._reacting: dict[bytes, int] = {}
 
@@ -137,6 +142,7 @@ class TaskService:
             self._outputs.learn((task.function_id, task.name), message.output_bytes)
             self._learn_memory(task, message.peak_memory)
             self._expect_reaction(node_task.owner)
+            self._last_end = self._loop.time()
         self.queue.release(message.task_id)
         self.pool.release(worker)
         self.pump()
@@ -237,7 +243,21 @@ class TaskService:
             worker.grant_key for worker in self.pool.workers.values() if worker.worker_id in waiting
         }
         running = (key for key, grant in grants.items() if not grant.lent and key not in stuck)
-        return bool(self._reacting) or any(grants[key].kind is not Kind.ACTOR for key in running)
+        if any(grants[key].kind is not Kind.ACTOR for key in running):
+            return True
+        return self._may_react()
+
+    def _may_react(self) -> bool:
+        """Whether a task ended so lately that its owner may let go of something yet."""
+        if self._loop.time() - self._last_end >= _LETTING_GO:
+            return False
+        if self._recheck is None:
+            self._recheck = self._loop.call_later(_LETTING_GO, self._recheck_store)
+        return True
+
+    def _recheck_store(self) -> None:
+        self._recheck = None
+        self._objects.recheck()
 
     def _recall(self, grant: Grant) -> None:
         owner = self._peer(grant.owner)
