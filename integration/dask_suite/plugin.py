@@ -181,6 +181,11 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much of it was the engine's work."""
+    terminalreporter.write_line(f"{_counts['computations']} computations on millpond")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the counts where they were asked for."""
     path = session.config.getoption("--counts")
