@@ -49,7 +49,7 @@ def _run_one(file: Path, limit: float, extra: list[str]) -> dict[str, Any]:
     result["seconds"] = round(time.monotonic() - start)
     if status is None:
         result["aborted"] = f"took longer than {limit:g} s"
-    elif status not in (0, 1, 5):  # all passed, some failed, none there
+    elif status not in (0, 1, 5) or len(result) == 1:  # all passed, some failed, none there
         result["aborted"] = f"pytest ended with status {status}"
     return result
 

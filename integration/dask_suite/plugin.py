@@ -102,25 +102,16 @@ def pytest_load_initial_conftests() -> None:
     _force_engine()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def engine() -> Iterator[None]:
-    """One engine for all tests."""
+def pytest_sessionstart() -> None:
+    """Start the engine, one for all tests: some compute when they are collected."""
     import dask
 
     modules = ["numpy", "pandas", "pyarrow", "pytest", "dask.array", "dask.dataframe", "dask.bag"]
     preload = [*modules, "millpond.adapters.dask.node"]
     millpond.init(num_cpus=2, object_store_memory=512 << 20, preload=preload)
-    settings = {
-        "admin.async-client-fallback": "sync",
-        # The functions above are no frames of a user, either.
-        "admin.traceback.shorten": [
-            *dask.config.get("admin.traceback.shorten"),
-            re.escape(str(_HERE)),
-        ],
-    }
-    with dask.config.set(settings):
-        yield
-    millpond.shutdown()
+    # The functions above are no frames of a user, either.
+    frames = [*dask.config.get("admin.traceback.shorten"), re.escape(str(_HERE))]
+    dask.config.set({"admin.async-client-fallback": "sync", "admin.traceback.shorten": frames})
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -187,7 +178,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the counts where they were asked for."""
+    """Stop the engine, and write the counts where they were asked for."""
+    millpond.shutdown()
     path = session.config.getoption("--counts")
     if path:
         report = {**_counts, "failures": sorted(set(_failed))}
