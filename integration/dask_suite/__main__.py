@@ -85,14 +85,20 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as directory:
             files = [dask / name for name in suite["quick"]]
             return _pytest(files, Path(directory, "counts.json"), None, extra) or 0
-    every = sorted(path.relative_to(dask).as_posix() for path in dask.rglob("tests/test_*.py"))
+    beside = [name for name in suite["beside"] if (dask.parent / name).exists()]
+    every = beside + sorted(
+        path.relative_to(dask).as_posix() for path in dask.rglob("tests/test_*.py")
+    )
     names = arguments.files or [name for name in every if name not in suite["not_run"]]
     results: dict[str, Any] = {}
     if arguments.results.exists() and not arguments.restart:
         results = json.loads(arguments.results.read_text())
     for name in names:
         if name not in results or arguments.files:
-            results[name] = _run_one(dask / name, arguments.limit, extra)
+            # The warnings of other packages' tests are not ours to judge.
+            options = ["-W", "default", *extra] if name in beside else extra
+            path = dask.parent / name if name in beside else dask / name
+            results[name] = _run_one(path, arguments.limit, options)
             arguments.results.write_text(json.dumps(results, indent=1, sort_keys=True))
     shown = {name: results[name] for name in names}
     _show(shown)

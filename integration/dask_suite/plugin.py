@@ -128,14 +128,12 @@ def shuffles(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _name_of(item: pytest.Item) -> str:
-    """Return a test's name, with the path of its file in Dask's package."""
+    """Return a test's name, with the path of its file in Dask's package, or beside it."""
     import dask
 
-    directory = Path(dask.__file__).parent
-    path, _, rest = item.nodeid.partition("::")
-    if item.path.is_relative_to(directory):
-        path = item.path.relative_to(directory).as_posix()
-    return f"{path}::{rest}"
+    package = Path(dask.__file__).parent
+    base = package if item.path.is_relative_to(package) else package.parent
+    return f"{item.path.relative_to(base).as_posix()}::{item.nodeid.partition('::')[2]}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
