@@ -34,8 +34,10 @@ def _pytest(files: list[Path], counts: Path, limit: float | None, extra: list[st
     """Run tests in a process of their own; return its exit status, None if it took too long."""
     options = ["-q", "-p", "no:cacheprovider", "-c", str(_HERE / "pytest.ini")]
     command = [sys.executable, "-m", "pytest", *options, f"--counts={counts}", *extra]
+    command += map(str, files)
+    root = _HERE.parents[1]  # where the plugin is found
     try:
-        return subprocess.run([*command, *map(str, files)], timeout=limit, check=False).returncode
+        return subprocess.run(command, cwd=root, timeout=limit, check=False).returncode
     except subprocess.TimeoutExpired:
         return None
 
