@@ -1,6 +1,6 @@
 # Every target makes what it needs, the virtual environment included: `git clone; make demo` is enough.
 #   make demo [SF=1]     TPC-H larger than the object store through Dask, Modin and plain tasks
-#   make test [ARGS=...] unit and integration tests and a part of Dask's own; or what ARGS tells pytest
+#   make test [ARGS=...] unit and integration tests, a part of Dask's own; or what ARGS tells pytest
 #   make dask-suite [ARGS=..]  all of Dask's own tests on the engine: hours; it goes on where it was
 #   make lint            ruff, mypy --strict, import rules
 #   make format          apply ruff's formatting and safe fixes

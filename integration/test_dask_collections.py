@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -143,6 +144,21 @@ def test_store_into_an_array_of_the_driver() -> None:
     stored = da.store(source, fourth, return_stored=True, compute=True)
     np.testing.assert_array_equal(stored.compute(), again)
     np.testing.assert_array_equal(fourth, again)
+
+
+@pytest.mark.parametrize("kind", ["memory", "fsspec", "files"])
+def test_store_into_zarr(kind: str, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", minversion="3")
+    if kind == "memory":
+        store = zarr.storage.MemoryStore()
+    elif kind == "fsspec":
+        store = zarr.storage.FsspecStore.from_url(f"memory://{tmp_path}")
+    else:
+        store = zarr.storage.LocalStore(tmp_path / "array.zarr")
+    target = zarr.create_array(store, shape=(40, 30), chunks=(10, 15), dtype="i8")
+    source = da.arange(1_200, chunks=1_200).reshape((40, 30)).rechunk((10, 15)) + 1
+    source.to_zarr(target)
+    np.testing.assert_array_equal(target[:], np.arange(1, 1_201).reshape((40, 30)))
 
 
 def test_a_peer_to_peer_graph_names_the_setting() -> None:

@@ -31,6 +31,12 @@ def units_of(dsk: dict[Any, Any], *keys: Any) -> dict[Any, Unit]:
     return {unit.key: unit for unit in make_units(graph_of(dsk, *keys), set(keys))}
 
 
+def test_one_task_under_two_keys() -> None:
+    task = Task("a", inc, TaskRef("x"))
+    dsk = {"x": 1, "a": task, "b": task, "c": Task("c", divmod, TaskRef("a"), TaskRef("b"))}
+    assert set(units_of(dsk, "c")) == {"a", "b", "c"}
+
+
 def test_only_what_is_needed_is_selected() -> None:
     graph = graph_of({"a": 1, "b": (inc, "a"), "c": (inc, "b"), "d": (inc, "a")}, "c")
     assert set(graph.tasks) == {"b", "c"}

@@ -115,6 +115,7 @@ def test_a_failed_task_leaves_no_warnings_to_the_next() -> None:
     def fail(i: int) -> None:
         raise ValueError(i)
 
+    value = dask.delayed(doubtful)(1)  # of two consumers: it is an object of its own
     with pytest.raises(ValueError, match="1"):
-        dask.delayed(fail)(dask.delayed(doubtful)(1)).compute()
+        dask.compute(dask.delayed(fail)(value), dask.delayed(fail)(value))
     assert dask.compute(*[dask.delayed(abs)(-i) for i in range(8)]) == tuple(range(8))

@@ -132,7 +132,8 @@ def _add(graph: TaskGraph, key: Key, node: GraphNode) -> None:
         graph.literals[key] = node.func()  # delayed(value, traverse=False)
     else:
         _refuse_p2p(node)
-        graph.tasks[key] = node
+        # Some of Dask's optimizations leave one task under several keys.
+        graph.tasks[key] = node if node.key == key else node.substitute({}, key=key)
 
 
 def _refuse_p2p(task: Task) -> None:

@@ -14,6 +14,18 @@ from dask.typing import Key
 
 __all__ = ["open_store", "stores_in_driver"]
 
+#: those of zarr's storages, old and new, that many processes can write into
+_FILE_STORES = frozenset(
+    {
+        "DirectoryStore",
+        "FSStore",
+        "FsspecStore",
+        "LocalStore",
+        "NestedDirectoryStore",
+        "ObjectStore",
+    }
+)
+
 
 def stores_in_driver(task: Task, literals: dict[Key, Any]) -> bool:
     """Whether a task writes into an object of this process that no worker could write into."""
@@ -27,8 +39,16 @@ def stores_in_driver(task: Task, literals: dict[Key, Any]) -> bool:
         if key not in literals:
             return False  # a task opens the target, in a worker
         target = literals[key]
-    # A zarr array is its files; anything else may be plain memory.
-    return not type(target).__module__.startswith("zarr")
+    return not _is_files(target)
+
+
+def _is_files(target: Any) -> bool:
+    """Whether a target is a zarr array in files: anything else may be memory of this process."""
+    if not type(target).__module__.startswith("zarr"):
+        return False
+    store = getattr(target, "store", None)
+    protocol = getattr(getattr(store, "fs", None), "protocol", ())
+    return type(store).__name__ in _FILE_STORES and "memory" not in protocol
 
 
 def _stores(task: GraphNode) -> bool:

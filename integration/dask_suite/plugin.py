@@ -102,25 +102,16 @@ def pytest_load_initial_conftests() -> None:
     _force_engine()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def engine() -> Iterator[None]:
-    """One engine for all tests."""
+def pytest_sessionstart() -> None:
+    """Start the engine, one for all tests: some compute when they are collected."""
     import dask
 
     modules = ["numpy", "pandas", "pyarrow", "pytest", "dask.array", "dask.dataframe", "dask.bag"]
     preload = [*modules, "millpond.adapters.dask.node"]
     millpond.init(num_cpus=2, object_store_memory=512 << 20, preload=preload)
-    settings = {
-        "admin.async-client-fallback": "sync",
-        # The functions above are no frames of a user, either.
-        "admin.traceback.shorten": [
-            *dask.config.get("admin.traceback.shorten"),
-            re.escape(str(_HERE)),
-        ],
-    }
-    with dask.config.set(settings):
-        yield
-    millpond.shutdown()
+    # The functions above are no frames of a user, either.
+    frames = [*dask.config.get("admin.traceback.shorten"), re.escape(str(_HERE))]
+    dask.config.set({"admin.async-client-fallback": "sync", "admin.traceback.shorten": frames})
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -137,14 +128,12 @@ def shuffles(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _name_of(item: pytest.Item) -> str:
-    """Return a test's name, with the path of its file in Dask's package."""
+    """Return a test's name, with the path of its file in Dask's package, or beside it."""
     import dask
 
-    directory = Path(dask.__file__).parent
-    path, _, rest = item.nodeid.partition("::")
-    if item.path.is_relative_to(directory):
-        path = item.path.relative_to(directory).as_posix()
-    return f"{path}::{rest}"
+    package = Path(dask.__file__).parent
+    base = package if item.path.is_relative_to(package) else package.parent
+    return f"{item.path.relative_to(base).as_posix()}::{item.nodeid.partition('::')[2]}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -181,8 +170,14 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much of it was the engine's work."""
+    terminalreporter.write_line(f"{_counts['computations']} computations on millpond")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the counts where they were asked for."""
+    """Stop the engine, and write the counts where they were asked for."""
+    millpond.shutdown()
     path = session.config.getoption("--counts")
     if path:
         report = {**_counts, "failures": sorted(set(_failed))}
