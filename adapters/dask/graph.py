@@ -7,7 +7,7 @@ dask.distributed can run. Not: how tasks are grouped (``units``) or executed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,8 @@ from dask.utils import ensure_dict
 import millpond
 
 from .fusion import fuse_frames
-from .persisted import ref_in
+from .futures import ref_in
+from .hints import NO_HINTS, Hints
 from .stores import open_store
 
 __all__ = ["TaskGraph", "flat_keys", "materialize", "select"]
@@ -49,6 +50,8 @@ class TaskGraph:
     dependencies: dict[Key, set[Key]] = field(default_factory=dict)
     #: the tasks that use a task's result, by key; a key that nobody uses is missing
     dependents: dict[Key, list[Key]] = field(default_factory=dict)
+    #: how each task is to run; a key that nothing was said about is missing
+    hints: dict[Key, Hints] = field(default_factory=dict)
 
     def resolve(self, key: Key) -> Key:
         """Return the key of the task or value that ``key`` names."""
@@ -79,8 +82,17 @@ def flat_keys(keys: Any) -> list[Key]:
     return list(flatten(keys)) if isinstance(keys, list) else [keys]
 
 
-def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
+def select(
+    nodes: Mapping[Key, GraphNode],
+    keys: Iterable[Key],
+    hints_of: Callable[[Key], Hints] | None = None,
+) -> TaskGraph:
     """Return what is needed to compute ``keys``.
+
+    Args:
+        nodes: the low-level graph.
+        keys: the wanted keys.
+        hints_of: says how a task is to run.
 
     Raises:
         ValueError: a needed key is not in the graph.
@@ -89,6 +101,8 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
     graph = TaskGraph()
     available = dict(nodes)
     seen: set[Key] = set()
+    #: the key of the graph that a part of a fused task belongs to
+    of_part: dict[Key, Key] = {}
     stack: list[tuple[Key, Key | None]] = [(key, None) for key in reversed(list(keys))]
     while stack:
         key, user = stack.pop()
@@ -102,6 +116,7 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
         while parts := open_store(node):
             available |= parts
             node = parts[key]
+            of_part |= dict.fromkeys(parts, of_part.get(key, key))
         _add(graph, key, node)
         stack.extend([(name, key) for name in node.dependencies])
     tasks = graph.tasks
@@ -112,6 +127,9 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
         needed = graph.dependencies[key] = {name for name in names if name in tasks}
         for name in needed:
             graph.dependents.setdefault(name, []).append(key)
+        hints = hints_of(of_part.get(key, key)) if hints_of is not None else NO_HINTS
+        if hints != NO_HINTS:
+            graph.hints[key] = hints
     return graph
 
 

@@ -27,10 +27,10 @@ from dask.typing import Key
 import millpond
 from millpond.errors import SerializationError
 
-from .persisted import Persisted
+from .futures import Future
 from .units import Unit
 
-__all__ = ["LARGE", "Work", "WorkPickler", "loads", "size_of"]
+__all__ = ["LARGE", "Work", "WorkPickler", "loads", "size_of", "work_of"]
 
 #: bytes from which a value is stored once instead of travelling inside each task
 LARGE = 64 * 1024
@@ -49,6 +49,15 @@ class Work(NamedTuple):
     literals: dict[Key, Any]
     #: the pieces to return, as (function, further arguments); empty: the result itself
     pieces: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]
+    #: how often a task that raises is tried again
+    retries: int
+
+
+def work_of(unit: Unit, names: Sequence[Key], literals: dict[Key, Any]) -> Work:
+    """Return what is to be known of a unit by whoever runs it."""
+    calls = tuple([_call_of(task) for task in unit.tasks])
+    pieces = tuple([(pick.function, pick.arguments) for pick in unit.picks])
+    return Work(calls, tuple(names), literals, pieces, unit.hints.retries)
 
 
 class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annotated
@@ -78,9 +87,7 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
         """
         self._lifted = []
         self._first_slot = len(names)
-        calls = tuple([_call_of(task) for task in unit.tasks])
-        pieces = tuple([(pick.function, pick.arguments) for pick in unit.picks])
-        work = Work(calls, tuple(names), literals, pieces)
+        work = work_of(unit, names, literals)
         try:
             # A plain tuple: the class of the named tuple would add its name to each task.
             pickle.Pickler.dump(self, tuple(work))
@@ -115,8 +122,8 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
             return _reduce_node(kind, obj)
         if kind is FunctionType or issubclass(kind, type):
             return self._reduce_code(obj)
-        if kind is millpond.ObjectRef or kind is Persisted:
-            return self._lift(obj.ref if kind is Persisted else obj)
+        if kind is millpond.ObjectRef or kind is Future:
+            return self._lift(obj.ref if kind is Future else obj)
         measure = _measure_of(kind)
         if measure is not None and measure(obj) >= LARGE:
             return self._lift(self.store(obj))
