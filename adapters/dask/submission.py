@@ -68,27 +68,37 @@ class Submission:
         """
         sender = Sender()
         uses = self._count_uses()
-        held: list[tuple[int, Unit]] = []
+        held: list[tuple[int | None, Unit]] = []
         #: keys that units in ``held`` will make
         later: set[Key] = set()
         for index, unit in enumerate(self.units):
             hold = DriverUnits.must_run(unit) or not later.isdisjoint(unit.inputs.values())
             ref = None if hold else self._send(sender, unit)
             if ref is None:
-                held.append((index, unit))
                 later.update(*unit.outputs)
+                held += self._single(index, unit, uses)
                 continue
             if submitted is not None:
                 submitted(index, ref)
             self._release(unit, uses)
-        for index, unit in held:
+        for place, unit in held:
             ref = None if DriverUnits.must_run(unit) else self._send(sender, unit)
             if ref is None:
                 self._driver.run(unit, self._source)
-                ref = millpond.put(None) if submitted is not None else None
-            if submitted is not None and ref is not None:
-                submitted(index, ref)
+            if submitted is not None and place is not None:
+                submitted(place, millpond.put(None) if ref is None else ref)
             self._release(unit, uses)
+
+    @staticmethod
+    def _single(index: int, unit: Unit, uses: Counter[Key]) -> list[tuple[int | None, Unit]]:
+        """Return a unit's tasks as units of their own: not all of them need run here."""
+        if len(unit.tasks) == 1:
+            return [(index, unit)]
+        parts = unit.singles()
+        uses.subtract(set(unit.inputs.values()))
+        for part in parts:
+            uses.update(set(part.inputs.values()))
+        return [*((None, part) for part in parts[:-1]), (index, parts[-1])]
 
     def _source(self, target: Key) -> Any:
         ref = self.refs.get(target)
@@ -103,7 +113,9 @@ class Submission:
         try:
             refs = sender.send(unit, self._source)
         except SerializationError as error:
-            note_unpicklable(key_split(unit.key), str(error))
+            # Of several tasks it is not known which; after a value made here, it is that value.
+            if len(unit.tasks) == 1 and self._driver.values.keys().isdisjoint(unit.inputs.values()):
+                note_unpicklable(key_split(unit.key), str(error))
             return None
         for keys, ref in zip(unit.outputs, refs, strict=True):
             self._submitted.append(weakref.ref(ref))

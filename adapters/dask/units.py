@@ -61,6 +61,15 @@ class Unit:
         """The keys of each object that the unit returns."""
         return [pick.keys for pick in self.picks] if self.picks else [[self.key]]
 
+    def singles(self) -> list[Unit]:
+        """Return units of one task each that do the same, in order."""
+        made: list[Unit] = []
+        for task in self.tasks:
+            inputs = {name: self.inputs.get(name, name) for name in task.dependencies}
+            made.append(Unit([task], inputs, hints=self.hints))
+        made[-1].picks = self.picks
+        return made
+
 
 def make_units(graph: TaskGraph, wanted: Collection[Key], *, grouped: bool = True) -> list[Unit]:
     """Group the graph's tasks, keeping each ``wanted`` key as an object; return them in order.
