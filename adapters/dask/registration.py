@@ -42,7 +42,7 @@ def _shorten_tracebacks() -> None:
 
 
 def _shuffle_by_tasks() -> None:
-    """Make tasks the default method of shuffling under ``dask.config.set(scheduler="millpond")``."""
+    """Make tasks the default method of shuffling while millpond is the configured scheduler."""
     import dask.config
     import dask.utils
 

@@ -60,7 +60,7 @@ def _is_wrapped(task: GraphNode) -> bool:
     """Whether Dask only gave a task another name, which it does to stores that come later."""
     return (
         isinstance(task, Task)
-        and task.func is ProhibitReuse._identity
+        and task.func is ProhibitReuse._identity  # noqa: SLF001 - Dask has no public name for it
         and len(task.args) == 1
         and isinstance(task.args[0], Task)
     )
