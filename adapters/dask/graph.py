@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dask._expr import HLGExpr, _HLGExprSequence
 from dask._task_spec import Alias, DataNode, GraphNode, Task, convert_legacy_graph
 from dask.core import flatten, literal
+from dask.highlevelgraph import MaterializedLayer
 from dask.typing import Key
 from dask.utils import ensure_dict
 
@@ -70,11 +72,31 @@ def materialize(dsk: Any) -> dict[Key, GraphNode]:
     renamed: dict[Key, Key] = {}
     if not isinstance(dsk, Mapping):
         dsk, renamed = fuse_frames(dsk)
-        dsk = dsk.__dask_graph__()
+        dsk = _layers_of_delayed(dsk) or dsk.__dask_graph__()
     graph: dict[Key, GraphNode] = convert_legacy_graph(ensure_dict(dsk))
     for old, new in renamed.items():
         graph.setdefault(old, Alias(old, new))
     return graph
+
+
+def _layers_of_delayed(expr: Any) -> dict[Key, Any] | None:
+    """Return the graph of an expression of delayed values alone; None for any other.
+
+    All that Dask's optimization does for these is to leave out what is not needed. That takes it
+    time quadratic in the number of values computed at once, and `select` does it anyway.
+    """
+    merged: dict[Key, Any] = {}
+    for part in expr.operands if isinstance(expr, _HLGExprSequence) else (expr,):
+        if not isinstance(part, HLGExpr):
+            return None
+        optimizer, layered = part.low_level_optimizer, part.hlg
+        if getattr(optimizer, "__module__", "") != "dask.delayed" or not all(
+            type(layer) is MaterializedLayer for layer in layered.layers.values()
+        ):
+            return None
+        for layer in layered.layers.values():
+            merged.update(layer)
+    return merged
 
 
 def flat_keys(keys: Any) -> list[Key]:
