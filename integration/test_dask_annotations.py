@@ -84,14 +84,16 @@ def test_what_surrounds_compute_is_for_all_and_layers_override() -> None:
         assert unit.hints.memory == 1024
 
 
-def test_priority_orders_what_is_needed_too() -> None:
-    low = [dask.delayed(abs)(i, dask_key_name=f"low-{i}") for i in range(5)]
-    root = dask.delayed(abs)(-1, dask_key_name="root-1")
-    other = dask.delayed(abs)(root, dask_key_name="other-1")
-    with dask.annotate(priority=10):
-        urgent = dask.delayed(divmod)(root, 2, dask_key_name="urgent-1")
-    units = list(annotated_units(dask.delayed(list)([*low, other, urgent])))
-    assert units[:2] == ["root-1", "urgent-1"]
+@pytest.mark.parametrize("chosen", [0, 1, 2])
+def test_priority_orders_what_is_needed_too(chosen: int) -> None:
+    results = []
+    for i in range(3):
+        root = dask.delayed(abs)(-i, dask_key_name=f"root-{i}")
+        with dask.annotate(priority=10 if i == chosen else 0):
+            results.append(dask.delayed(divmod)(root, 2, dask_key_name=f"first-{i}"))
+        results.append(dask.delayed(abs)(root, dask_key_name=f"second-{i}"))
+    units = list(annotated_units(dask.delayed(list)(results)))
+    assert units[:2] == [f"root-{chosen}", f"first-{chosen}"]
 
 
 def test_wrong_annotations_are_refused() -> None:
