@@ -18,7 +18,7 @@ import pytest
 import millpond
 import millpond.dask
 from integration.conftest import assert_store_empty
-from millpond.errors import RemoteTraceback, SerializationError, WorkerCrashedError
+from millpond.errors import RemoteTraceback, WorkerCrashedError
 
 
 class CustomError(ValueError):
@@ -100,19 +100,6 @@ def test_interrupting_cancels_everything(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == started < 100
     assert dask.delayed(abs)(-1).compute() == 1
     assert_store_empty()
-
-
-def test_what_cannot_be_pickled_is_named() -> None:
-    lock = threading.Lock()
-    with pytest.raises(SerializationError, match="uses_lock-") as caught:
-        dask.delayed(lambda x: x)(lock, dask_key_name="uses_lock-1").compute()
-    assert "lock" in str(caught.value)
-
-    def returns_lock() -> object:
-        return threading.Lock()
-
-    with pytest.raises(SerializationError, match="lock"):
-        dask.delayed(returns_lock)().compute()
 
 
 def test_a_task_that_kills_its_worker() -> None:

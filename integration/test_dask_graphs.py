@@ -9,6 +9,7 @@ import dask
 import numpy as np
 import pytest
 from dask._task_spec import Alias, DataNode, List, Task, TaskRef
+from dask.highlevelgraph import HighLevelGraph
 
 import millpond
 from millpond.adapters.dask.graph import TaskGraph, materialize, select
@@ -93,6 +94,24 @@ def test_bad_graphs_are_refused() -> None:
         graph_of({"a": Alias("a", "b"), "b": Alias("b", "a"), "c": (inc, "a")}, "c")
     with pytest.raises(RuntimeError, match=r"[Cc]ycle"):
         units_of({"a": (inc, "b"), "b": (inc, "a")}, "a")
+
+
+def test_many_delayed_values_are_not_culled_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("Dask's own culling takes time quadratic in the number of values")
+
+    monkeypatch.setattr(HighLevelGraph, "cull", refuse)
+    seen: list[int] = []
+
+    def counting(dsk: Any, keys: Any, **_: Any) -> Any:
+        nodes = materialize(dsk)
+        seen.append(len(select(nodes, keys).tasks))
+        return tuple(keys)
+
+    shared = dask.delayed(inc)(1)
+    dask.compute(*[dask.delayed(inc)(shared) for _ in range(5)], scheduler=counting)
+    dask.delayed(inc)(shared).compute(scheduler=counting)
+    assert seen == [6, 2]
 
 
 # --- on the engine ----------------------------------------------------------------------------

@@ -7,6 +7,9 @@ import sys
 
 import dask
 import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
 import pytest
 
 import millpond
@@ -58,6 +61,36 @@ importlib.reload(dask.base)
 print("millpond" in dask.base.named_schedulers)
 """
     assert _run(code) in ("True", "False")  # reloading is Dask's business; it must not fail
+
+
+@pytest.mark.parametrize("order", ["dask.dataframe, millpond", "millpond, dask.dataframe"])
+def test_shuffles_are_tasks_under_millpond_and_as_before_elsewhere(order: str) -> None:
+    code = f"""
+import {order}, dask, pandas as pd
+frame = dask.dataframe.from_pandas(pd.DataFrame({{"a": range(50)}}), npartitions=3)
+def method():
+    walked = frame.shuffle("a").optimize(fuse=False).expr.walk()
+    return "disk" if "DiskShuffle" in [type(expr).__name__ for expr in walked] else "tasks"
+found = [method()]
+with dask.config.set(scheduler="millpond"):
+    found.append(method())
+    with dask.config.set({{"dataframe.shuffle.method": "disk"}}):
+        found.append(method())
+with dask.config.set(scheduler=millpond.dask.get if hasattr(millpond, "dask") else "Millpond"):
+    found.append(method())
+with dask.config.set(scheduler="threads"):
+    found.append(method())
+print(found)
+"""
+    assert _run(code) == str(["disk", "tasks", "disk", "tasks", "disk"])
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_shuffle_through_files_works_too() -> None:
+    frame = dd.from_pandas(pd.DataFrame({"a": np.arange(500) % 50}), npartitions=3)
+    parts = dask.compute(*frame.shuffle("a").to_delayed(), scheduler="millpond")
+    assert sorted(pd.concat(parts).a) == sorted(np.arange(500) % 50)
+    assert sum(part.a.nunique() for part in parts) == 50
 
 
 @pytest.mark.usefixtures("engine")

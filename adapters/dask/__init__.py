@@ -1,14 +1,55 @@
 """The Dask scheduler: every Dask collection runs on millpond's workers and object store.
 
-Public names, also found as ``millpond.dask``: `get`, `persist`, `enable`, `disable`. Importing
-this package imports neither Dask nor the engine; the first call does.
+Public names, also found as ``millpond.dask``: `get`, `persist`, `enable`, `disable`, `Client`,
+`Future`, `futures_of`, `wait`, `as_completed`, `progress`. Importing this package imports neither
+Dask nor the engine; the first use does.
 
 Where to look: ``scheduler`` holds one computation from graph to values. ``graph`` turns what
-Dask hands over into tasks, ``units`` groups them, ``payload`` pickles them, ``submission`` hands
-them to the engine, ``node`` runs them in the workers, ``results`` brings values back.
+Dask hands over into tasks, ``annotations`` and ``hints`` say how they are to run, ``units`` groups
+them, ``payload`` pickles them, ``submission`` hands them to the engine, ``node`` runs them in the
+workers, ``driver`` those that no worker can, ``results`` brings values back. ``client``,
+``futures`` and ``waiting`` are the interface of futures.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .entry import get, persist
 from .settings import disable, enable
 
-__all__ = ["disable", "enable", "get", "persist"]
+if TYPE_CHECKING:
+    from .client import Client
+    from .futures import Future
+    from .waiting import as_completed, futures_of, progress, wait
+
+__all__ = [
+    "Client",
+    "Future",
+    "as_completed",
+    "disable",
+    "enable",
+    "futures_of",
+    "get",
+    "persist",
+    "progress",
+    "wait",
+]
+
+#: what imports Dask -> the module that holds it
+_LATER = {
+    "Client": "client",
+    "Future": "futures",
+    "as_completed": "waiting",
+    "futures_of": "waiting",
+    "progress": "waiting",
+    "wait": "waiting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

@@ -19,7 +19,9 @@ def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
         dsk: a graph: an expression, a high-level graph or a mapping, legacy tuples included.
         keys: one key, or a list of keys and lists, nested to any depth.
         **kwargs: ``callbacks`` and ``cache`` (values by key that the graph lacks) as in Dask's
-            own schedulers; settings of other schedulers are accepted and ignored, as those do.
+            own schedulers; ``priority``, ``retries``, ``resources``, ``memory`` and ``workers`` as
+            in `dask.annotate`, for all tasks; settings of other schedulers are accepted and
+            ignored, as those schedulers do.
 
     Returns:
         The value of a single key; for a list, a tuple of the same shape. Values are private
@@ -31,16 +33,14 @@ def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
         KeyError: the graph misses a wanted key.
         ValueError: the graph misses a key that a task uses.
         RuntimeError: the graph needs Dask's peer-to-peer shuffle; the text names the setting.
-        millpond.errors.SerializationError: a task cannot be pickled.
+        millpond.errors.ResourceError: an annotation asks for what this machine has not.
     """
     from .scheduler import compute
 
     return compute(dsk, keys, **kwargs)
 
 
-def persist(
-    collections: Sequence[Any], *, optimize_graph: bool = True, **_ignored: Any
-) -> list[Any]:
+def persist(collections: Sequence[Any], *, optimize_graph: bool = True, **kwargs: Any) -> list[Any]:
     """Start computing collections and return them backed by references: Dask's persist protocol.
 
     It returns at once. Each chunk lives in millpond's object store as long as a collection
@@ -50,14 +50,14 @@ def persist(
     Args:
         collections: Dask collections.
         optimize_graph: let Dask optimize before.
-        **_ignored: settings of other schedulers, as in `get`.
+        **kwargs: annotations of all tasks, as in `get`; settings of other schedulers are ignored.
 
     Returns:
         Equivalent collections, in the same order.
     """
     from .persistence import persist_collections
 
-    return persist_collections(collections, optimize_graph=optimize_graph)
+    return persist_collections(collections, optimize_graph=optimize_graph, **kwargs)
 
 
 # Dask looks for ``schedule.persist``; without it persist() would block and fetch every value.

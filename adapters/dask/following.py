@@ -50,9 +50,9 @@ class Follower:
                 self._users[j].append(i)
         self._ready = [i for i, needed in enumerate(self._missing) if not needed]
 
-    def submitted(self, ref: millpond.ObjectRef[Any]) -> None:
-        """Take the next unit's (first) object."""
-        self._refs[len(self._refs)] = ref
+    def submitted(self, index: int, ref: millpond.ObjectRef[Any]) -> None:
+        """Take a unit's (first) object."""
+        self._refs[index] = ref
 
     def follow(self, results: Iterable[millpond.ObjectRef[Any]]) -> None:
         """Report until every unit has ended.

@@ -7,19 +7,22 @@ dask.distributed can run. Not: how tasks are grouped (``units``) or executed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dask._expr import HLGExpr, _HLGExprSequence
 from dask._task_spec import Alias, DataNode, GraphNode, Task, convert_legacy_graph
 from dask.core import flatten, literal
+from dask.highlevelgraph import MaterializedLayer
 from dask.typing import Key
 from dask.utils import ensure_dict
 
 import millpond
 
 from .fusion import fuse_frames
-from .persisted import ref_in
+from .futures import ref_in
+from .hints import NO_HINTS, Hints
 from .stores import open_store
 
 __all__ = ["TaskGraph", "flat_keys", "materialize", "select"]
@@ -49,6 +52,8 @@ class TaskGraph:
     dependencies: dict[Key, set[Key]] = field(default_factory=dict)
     #: the tasks that use a task's result, by key; a key that nobody uses is missing
     dependents: dict[Key, list[Key]] = field(default_factory=dict)
+    #: how each task is to run; a key that nothing was said about is missing
+    hints: dict[Key, Hints] = field(default_factory=dict)
 
     def resolve(self, key: Key) -> Key:
         """Return the key of the task or value that ``key`` names."""
@@ -67,11 +72,31 @@ def materialize(dsk: Any) -> dict[Key, GraphNode]:
     renamed: dict[Key, Key] = {}
     if not isinstance(dsk, Mapping):
         dsk, renamed = fuse_frames(dsk)
-        dsk = dsk.__dask_graph__()
+        dsk = _layers_of_delayed(dsk) or dsk.__dask_graph__()
     graph: dict[Key, GraphNode] = convert_legacy_graph(ensure_dict(dsk))
     for old, new in renamed.items():
         graph.setdefault(old, Alias(old, new))
     return graph
+
+
+def _layers_of_delayed(expr: Any) -> dict[Key, Any] | None:
+    """Return the graph of an expression of delayed values alone; None for any other.
+
+    All that Dask's optimization does for these is to leave out what is not needed. That takes it
+    time quadratic in the number of values computed at once, and `select` does it anyway.
+    """
+    merged: dict[Key, Any] = {}
+    for part in expr.operands if isinstance(expr, _HLGExprSequence) else (expr,):
+        if not isinstance(part, HLGExpr):
+            return None
+        optimizer, layered = part.low_level_optimizer, part.hlg
+        if getattr(optimizer, "__module__", "") != "dask.delayed" or not all(
+            type(layer) is MaterializedLayer for layer in layered.layers.values()
+        ):
+            return None
+        for layer in layered.layers.values():
+            merged.update(layer)
+    return merged
 
 
 def flat_keys(keys: Any) -> list[Key]:
@@ -79,8 +104,17 @@ def flat_keys(keys: Any) -> list[Key]:
     return list(flatten(keys)) if isinstance(keys, list) else [keys]
 
 
-def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
+def select(
+    nodes: Mapping[Key, GraphNode],
+    keys: Iterable[Key],
+    hints_of: Callable[[Key], Hints] | None = None,
+) -> TaskGraph:
     """Return what is needed to compute ``keys``.
+
+    Args:
+        nodes: the low-level graph.
+        keys: the wanted keys.
+        hints_of: says how a task is to run.
 
     Raises:
         KeyError: a wanted key is not in the graph.
@@ -90,6 +124,8 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
     graph = TaskGraph()
     available = dict(nodes)
     seen: set[Key] = set()
+    #: the key of the graph that a part of a fused task belongs to
+    of_part: dict[Key, Key] = {}
     stack: list[tuple[Key, Key | None]] = [(key, None) for key in reversed(list(keys))]
     while stack:
         key, user = stack.pop()
@@ -104,6 +140,7 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
         while parts := open_store(node):
             available |= parts
             node = parts[key]
+            of_part |= dict.fromkeys(parts, of_part.get(key, key))
         _add(graph, key, node)
         stack.extend([(name, key) for name in node.dependencies])
     tasks = graph.tasks
@@ -114,6 +151,9 @@ def select(nodes: Mapping[Key, GraphNode], keys: Iterable[Key]) -> TaskGraph:
         needed = graph.dependencies[key] = {name for name in names if name in tasks}
         for name in needed:
             graph.dependents.setdefault(name, []).append(key)
+        hints = hints_of(of_part.get(key, key)) if hints_of is not None else NO_HINTS
+        if hints != NO_HINTS:
+            graph.hints[key] = hints
     return graph
 
 

@@ -13,12 +13,15 @@ from dask._task_spec import GraphNode, Task, TaskRef, _execute_subgraph
 from dask.typing import Key
 from dask.utils import key_split
 
+from millpond.errors import TaskCancelledError
+
 from .copies import private_copy
-from .payload import Work, loads
+from .payload import Work, loads, work_of
 from .settings import apply_settings
+from .units import Unit
 from .warned import Recording
 
-__all__ = ["run_node"]
+__all__ = ["run_here", "run_node"]
 
 #: prefixes of keys whose tasks write into their inputs: these get copies from the start
 _writing: set[str] = set()
@@ -60,6 +63,7 @@ def _execute_or_copy(work: Work, payload: bytes, values: tuple[Any, ...]) -> Any
         except ValueError as error:
             if not _is_about_writing(error):
                 raise
+    # Outside of the handler: what the task raises now has no other error as its context.
     copies = tuple([private_copy(value) for value in values])
     result = _execute(loads(payload, copies), copies)
     if len(_writing) < _MAX_WRITING:
@@ -67,18 +71,37 @@ def _execute_or_copy(work: Work, payload: bytes, values: tuple[Any, ...]) -> Any
     return result
 
 
-def _is_about_writing(error: ValueError) -> bool:
-    text = str(error)
+def _is_about_writing(error: Exception) -> bool:
+    text = str(error) if isinstance(error, ValueError) else ""
     return "read-only" in text or "readonly" in text or "WRITEABLE" in text
 
 
+def run_here(unit: Unit, known: dict[Key, Any]) -> list[Any]:
+    """Execute a unit in this process.
+
+    Args:
+        unit: the tasks.
+        known: values of all its inputs, by the names that the tasks use.
+
+    Returns:
+        The objects it makes, as many as ``unit.outputs``.
+    """
+    try:
+        result = _execute(work_of(unit, (), known), ())
+    except Exception as error:
+        error.add_note(f"in the Dask task {unit.key!r}")
+        raise
+    return result if len(unit.outputs) > 1 else [result]
+
+
 def _execute(work: Work, values: tuple[Any, ...]) -> Any:
+    """Execute the tasks on these values."""
     known = dict(zip(work.names, values, strict=False))  # lifted values follow the named ones
     known.update(work.literals)
     previous = None
     result = None
     for key, function, arguments, keywords in work.calls:
-        result = known[key] = _call(function, arguments, keywords, known)
+        result = known[key] = _try(work.retries, function, arguments, keywords, known)
         if previous is not None:
             del known[previous]  # used by this task only
         previous = key
@@ -86,6 +109,29 @@ def _execute(work: Work, values: tuple[Any, ...]) -> Any:
         return result
     pieces = [function(result, *arguments) for function, arguments in work.pieces]
     return pieces if len(pieces) > 1 else pieces[0]  # one object is returned as itself
+
+
+def _try(
+    retries: int,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keywords: Mapping[str, Any],
+    known: Mapping[Key, Any],
+) -> Any:
+    """Call a task's function, and again as often as its annotation says when it raises.
+
+    Here and not by the engine, whose retries are for workers that die.
+    """
+    while retries:
+        retries -= 1
+        try:
+            return _call(function, arguments, keywords, known)
+        except TaskCancelledError:
+            raise
+        except Exception as error:
+            if _is_about_writing(error):
+                raise  # it would every time
+    return _call(function, arguments, keywords, known)
 
 
 def _call(

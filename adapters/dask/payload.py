@@ -27,10 +27,11 @@ from dask.typing import Key
 import millpond
 from millpond.errors import SerializationError
 
-from .persisted import Persisted
+from .futures import Future
+from .locks import THREAD_LOCKS, is_serializable_lock, process_lock_for, thread_locks_in
 from .units import Unit
 
-__all__ = ["LARGE", "Work", "WorkPickler", "loads", "size_of"]
+__all__ = ["LARGE", "Work", "WorkPickler", "loads", "size_of", "work_of"]
 
 #: bytes from which a value is stored once instead of travelling inside each task
 LARGE = 64 * 1024
@@ -49,6 +50,15 @@ class Work(NamedTuple):
     literals: dict[Key, Any]
     #: the pieces to return, as (function, further arguments); empty: the result itself
     pieces: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]
+    #: how often a task that raises is tried again
+    retries: int
+
+
+def work_of(unit: Unit, names: Sequence[Key], literals: dict[Key, Any]) -> Work:
+    """Return what is to be known of a unit by whoever runs it."""
+    calls = tuple([_call_of(task) for task in unit.tasks])
+    pieces = tuple([(pick.function, pick.arguments) for pick in unit.picks])
+    return Work(calls, tuple(names), literals, pieces, unit.hints.retries)
 
 
 class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annotated
@@ -67,6 +77,8 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
         self._known: list[object] = []
         self._lifted: list[millpond.ObjectRef[Any]] = []
         self._first_slot = 0
+        #: ids of the thread locks that the present unit names
+        self._locks: set[int] = set()
 
     def dumps(
         self, unit: Unit, names: Sequence[Key], literals: dict[Key, Any]
@@ -76,15 +88,16 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
         Raises:
             SerializationError: a task cannot be pickled; the text names its key.
         """
-        self._lifted = []
         self._first_slot = len(names)
-        calls = tuple([_call_of(task) for task in unit.tasks])
-        pieces = tuple([(pick.function, pick.arguments) for pick in unit.picks])
-        work = Work(calls, tuple(names), literals, pieces)
+        work = work_of(unit, names, literals)
         try:
-            # A plain tuple: the class of the named tuple would add its name to each task.
-            pickle.Pickler.dump(self, tuple(work))
-            return self._buffer.getvalue(), self._lifted
+            try:
+                return self._dump(work), self._lifted
+            except (TypeError, pickle.PicklingError):
+                self._locks = thread_locks_in([*unit.tasks, literals])
+                if not self._locks:
+                    raise
+            return self._dump(work), self._lifted
         except SerializationError as error:
             error.add_note(f"in the Dask task {unit.key!r}")
             raise
@@ -93,6 +106,13 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
                 f"the Dask task {unit.key!r} cannot be sent to a worker: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+    def _dump(self, work: Work) -> bytes:
+        self._lifted = []
+        try:
+            # A plain tuple: the class of the named tuple would add its name to each task.
+            pickle.Pickler.dump(self, tuple(work))
+            return self._buffer.getvalue()
         finally:
             self._buffer.seek(0)
             self._buffer.truncate()
@@ -115,12 +135,13 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
             return _reduce_node(kind, obj)
         if kind is FunctionType or issubclass(kind, type):
             return self._reduce_code(obj)
-        if kind is millpond.ObjectRef or kind is Persisted:
-            return self._lift(obj.ref if kind is Persisted else obj)
+        if kind is millpond.ObjectRef or kind is Future:
+            return self._lift(obj.ref if kind is Future else obj)
         measure = _measure_of(kind)
         if measure is not None and measure(obj) >= LARGE:
             return self._lift(self.store(obj))
-        return super().reducer_override(obj)
+        reduced = _reduce_lock(kind, obj, self._locks)
+        return super().reducer_override(obj) if reduced is None else reduced
 
     def _lift(self, ref: millpond.ObjectRef[Any]) -> tuple[Any, ...]:
         self._lifted.append(ref)
@@ -142,11 +163,46 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
         if super().reducer_override(code) is NotImplemented:
             return None
         try:
-            pickled: bytes = cloudpickle.dumps(code, protocol=pickle.HIGHEST_PROTOCOL)
+            pickled = _CodePickler.dumps(code, self._locks)
         except SerializationError:
             # It holds a ref (or cannot be pickled at all: then this says why).
             return millpond.put(code)
         return pickled if len(pickled) < LARGE else millpond.put(code)
+
+
+class _CodePickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annotated
+    """Pickles one function or class by value."""
+
+    def __init__(self, stream: io.BytesIO, locks: set[int]) -> None:
+        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
+        self._locks = locks
+
+    @classmethod
+    def dumps(cls, code: Any, locks: set[int]) -> bytes:
+        stream = io.BytesIO()
+        cls(stream, locks).dump(code)
+        return stream.getvalue()
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = _reduce_lock(type(obj), obj, self._locks)
+        return super().reducer_override(obj) if reduced is None else reduced
+
+
+def _reduce_lock(kind: type, obj: Any, named: set[int]) -> tuple[Any, ...] | None:
+    """Reduce a lock to one of all processes; None for what is no such lock.
+
+    Args:
+        kind: the object's type.
+        obj: the object.
+        named: ids of the thread locks that may travel.
+    """
+    if kind in THREAD_LOCKS:
+        if id(obj) not in named:
+            raise TypeError(f"cannot pickle {kind.__name__!r} object")
+    elif not is_serializable_lock(kind):
+        return None
+    lock = process_lock_for(obj)
+    return None if lock is None else lock.__reduce__()
 
 
 def _call_of(task: Task) -> tuple[Key, Callable[..., Any], tuple[Any, ...], dict[str, Any]]:

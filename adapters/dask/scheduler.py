@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,9 +10,14 @@ import dask.config
 from dask._task_spec import DataNode, GraphNode
 from dask.typing import Key
 
+from millpond.errors import SerializationError
+
+from .annotations import ambient_hints, materialize_annotated
+from .driver import unpicklable_result
 from .finishing import take_finishing
 from .following import Follower
-from .graph import flat_keys, materialize, select
+from .graph import flat_keys, select
+from .hints import Hints
 from .observation import Observation, active_callbacks
 from .results import collect
 from .submission import Submission
@@ -22,16 +27,25 @@ __all__ = ["compute"]
 
 
 def compute(
-    dsk: Any, keys: Any, *, callbacks: Any = None, cache: Any = None, **_ignored: Any
+    dsk: Any, keys: Any, *, callbacks: Any = None, cache: Any = None, **keywords: Any
 ) -> Any:
     """Do what `millpond.dask.get` promises."""
-    nodes = _with_known(materialize(dsk), cache)
+    nodes, hints_of = materialize_annotated(dsk, ambient_hints(keywords))
+    nodes = _with_known(nodes, cache)
     requested = flat_keys(keys)
     active = active_callbacks(callbacks)
     with ExitStack() as stack:
         stack.enter_context(TaskWarnings())
         observation = stack.enter_context(Observation(active)) if active else None
-        values = _compute(nodes, requested, observation)
+        if observation is not None:
+            nodes = observation.start(nodes)
+        values = None
+        while values is None:
+            try:
+                values = _compute(nodes, requested, hints_of, observation)
+            except SerializationError as error:
+                if not unpicklable_result(error):
+                    raise
     return _nested(keys, values)
 
 
@@ -45,12 +59,13 @@ def _with_known(nodes: dict[Key, GraphNode], cache: Any) -> dict[Key, GraphNode]
 
 
 def _compute(
-    nodes: dict[Key, GraphNode], requested: list[Key], observation: Observation | None
+    nodes: dict[Key, GraphNode],
+    requested: list[Key],
+    hints_of: Callable[[Key], Hints],
+    observation: Observation | None,
 ) -> dict[Key, Any]:
     """Return the values of the requested keys."""
-    if observation is not None:
-        nodes = observation.start(nodes)
-    graph = select(nodes, requested)
+    graph = select(nodes, requested, hints_of)
     if observation is not None:
         observation.begin(graph)
     finishing = take_finishing(graph, requested, observation)
@@ -71,6 +86,8 @@ def _compute(
             follower = Follower(observation, work.units)
             work.submit(follower.submitted)
             follower.follow(work.refs.values())
+        for key, value in work.values.items():
+            arrived(key, value)
         collect(work.refs, arrived)
     values.update(finishing.values)
     return {key: values[target] for key, target in targets.items()}

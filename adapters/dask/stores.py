@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dask._expr import ProhibitReuse
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, _execute_subgraph
 from dask.typing import Key
 
@@ -56,10 +57,12 @@ def _stores(task: GraphNode) -> bool:
 
 
 def open_store(task: GraphNode) -> dict[Key, GraphNode]:
-    """Return the tasks that a fused task consists of, if it stores; else nothing.
+    """Return the tasks that a fused or wrapped task consists of, if it stores; else nothing.
 
-    The last of them has the key of the fused task; each may be fused itself.
+    The last of them has the key of the task; each may be fused or wrapped itself.
     """
+    if _is_wrapped(task) and _holds_store(task):
+        return {task.key: task.args[0].substitute({}, key=task.key)}
     if not (_is_fused(task) and _holds_store(task)):
         return {}
     inner, outkey, inkeys = task.args[:3]
@@ -73,7 +76,19 @@ def _is_fused(task: GraphNode) -> bool:
     return isinstance(task, Task) and task.func is _execute_subgraph
 
 
+def _is_wrapped(task: GraphNode) -> bool:
+    """Whether Dask only gave a task another name, which it does to stores that come later."""
+    return (
+        isinstance(task, Task)
+        and task.func is ProhibitReuse._identity  # noqa: SLF001 - Dask has no public name for it
+        and len(task.args) == 1
+        and isinstance(task.args[0], Task)
+    )
+
+
 def _holds_store(task: GraphNode) -> bool:
+    if _is_wrapped(task):
+        return _holds_store(task.args[0])
     if _is_fused(task):
         return any(map(_holds_store, task.args[0].values()))
     return _stores(task)

@@ -4,11 +4,13 @@ All units are submitted at once, in Dask's order: the engine runs what is ready,
 A result's reference is dropped as soon as its last consumer is submitted, because a submitted
 task holds its arguments; so the engine frees each intermediate the moment its last consumer
 ran, and this process keeps only what was asked for.
+
+Units that cannot be sent run here (``driver``) after everything else was submitted; what depends
+on them follows then.
 """
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -19,32 +21,14 @@ from dask.typing import Key
 from dask.utils import key_split
 
 import millpond
+from millpond.errors import SerializationError
 
+from .driver import DriverUnits, note_unpicklable
 from .graph import TaskGraph
-from .node import run_node
-from .payload import LARGE, WorkPickler, size_of
-from .persisted import ref_in
-from .settings import capture_settings
+from .sending import Sender
 from .units import Unit, make_units
 
 __all__ = ["Submission"]
-
-_remote_node = millpond.remote(run_node)
-
-
-@functools.lru_cache(maxsize=1024)
-def _call_for(prefix: str, num_returns: int) -> Any:
-    """Return the remote function for tasks of one kind: the engine learns sizes by name."""
-    return _remote_node.options(name=prefix, num_returns=num_returns)
-
-
-def _holds_refs(value: Any) -> bool:
-    """Whether values are to take the places of refs in it, which they do inside a unit."""
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple | set):
-        return False
-    return any(ref_in(item) is not None for item in value)
 
 
 class Submission:
@@ -67,45 +51,73 @@ class Submission:
         #: every object, weakly: pending tasks keep what they wait for alive
         self._submitted: list[weakref.ref[millpond.ObjectRef[Any]]] = []
         self.units: list[Unit] = make_units(graph, self._wanted, grouped=grouped)
+        self._driver = DriverUnits()
 
-    def submit(self, submitted: Callable[[millpond.ObjectRef[Any]], None] | None = None) -> None:
-        """Submit every unit; afterwards `refs` holds the wanted keys and nothing else.
+    @property
+    def values(self) -> dict[Key, Any]:
+        """The wanted values that were made in this process, by key."""
+        return {key: value for key, value in self._driver.values.items() if key in self._wanted}
+
+    def submit(
+        self, submitted: Callable[[int, millpond.ObjectRef[Any]], None] | None = None
+    ) -> None:
+        """Submit every unit; afterwards `refs` and `values` hold the wanted keys.
 
         Args:
-            submitted: called with the (first) object of each unit, in order.
+            submitted: called with each unit's index in `units` and its (first) object.
         """
-        settings = capture_settings()
-        pickler = WorkPickler()
+        sender = Sender()
         uses = self._count_uses()
-        for unit in self.units:
-            named: list[Key] = []
-            arguments: list[Any] = []
-            literals: dict[Key, Any] = {}
-            for name, target in unit.inputs.items():
-                if target in self.refs:
-                    named.append(name)
-                    arguments.append(self.refs[target])
-                    continue
-                value = self._graph.literals[target]
-                if size_of(value) < LARGE or _holds_refs(value):
-                    literals[name] = value
-                else:
-                    named.append(name)
-                    arguments.append(pickler.store(value))
-            payload, lifted = pickler.dumps(unit, named, literals)
-            ref = self._call(unit, settings, payload, arguments + lifted)
+        held: list[tuple[int | None, Unit]] = []
+        #: keys that units in ``held`` will make
+        later: set[Key] = set()
+        for index, unit in enumerate(self.units):
+            hold = DriverUnits.must_run(unit) or not later.isdisjoint(unit.inputs.values())
+            ref = None if hold else self._send(sender, unit)
+            if ref is None:
+                later.update(*unit.outputs)
+                held += self._single(index, unit, uses)
+                continue
             if submitted is not None:
-                submitted(ref)
+                submitted(index, ref)
+            self._release(unit, uses)
+        for place, unit in held:
+            ref = None if DriverUnits.must_run(unit) else self._send(sender, unit)
+            if ref is None:
+                self._driver.run(unit, self._source)
+            if submitted is not None and place is not None:
+                submitted(place, millpond.put(None) if ref is None else ref)
             self._release(unit, uses)
 
-    def _call(
-        self, unit: Unit, settings: bytes, payload: bytes, arguments: list[Any]
-    ) -> millpond.ObjectRef[Any]:
-        outputs = unit.outputs
-        call = _call_for(key_split(unit.key), len(outputs))
-        result = call.remote(settings, payload, *arguments)
-        refs: list[millpond.ObjectRef[Any]] = [result] if len(outputs) == 1 else result
-        for keys, ref in zip(outputs, refs, strict=True):
+    @staticmethod
+    def _single(index: int, unit: Unit, uses: Counter[Key]) -> list[tuple[int | None, Unit]]:
+        """Return a unit's tasks as units of their own: not all of them need run here."""
+        if len(unit.tasks) == 1:
+            return [(index, unit)]
+        parts = unit.singles()
+        uses.subtract(set(unit.inputs.values()))
+        for part in parts:
+            uses.update(set(part.inputs.values()))
+        return [*((None, part) for part in parts[:-1]), (index, parts[-1])]
+
+    def _source(self, target: Key) -> Any:
+        ref = self.refs.get(target)
+        if ref is not None:
+            return ref
+        if target in self._driver.values:
+            return self._driver.values[target]
+        return self._graph.literals[target]
+
+    def _send(self, sender: Sender, unit: Unit) -> millpond.ObjectRef[Any] | None:
+        """Submit a unit and return its (first) object, or None where it cannot be pickled."""
+        try:
+            refs = sender.send(unit, self._source)
+        except SerializationError as error:
+            # Of several tasks it is not known which; after a value made here, it is that value.
+            if len(unit.tasks) == 1 and self._driver.values.keys().isdisjoint(unit.inputs.values()):
+                note_unpicklable(key_split(unit.key), str(error))
+            return None
+        for keys, ref in zip(unit.outputs, refs, strict=True):
             self._submitted.append(weakref.ref(ref))
             for key in keys:
                 self.refs[key] = ref
@@ -125,6 +137,7 @@ class Submission:
         for target in targets.union(*unit.outputs):
             if not uses[target]:
                 self.refs.pop(target, None)
+                self._driver.values.pop(target, None)
 
     def cancel(self) -> None:
         """Cancel every task that has not run, as far as anything still refers to it."""
@@ -147,3 +160,4 @@ class Submission:
         # The exception's traceback keeps this object: it must not keep the results with it.
         self.refs.clear()
         self._submitted.clear()
+        self._driver.values.clear()

@@ -23,6 +23,7 @@ from dask.order import order
 from dask.typing import Key
 
 from .graph import TaskGraph
+from .hints import NO_HINTS, Hints
 
 __all__ = ["Pick", "Unit", "make_units"]
 
@@ -47,6 +48,8 @@ class Unit:
     inputs: dict[Key, Key]
     #: the pieces to return instead of the result itself
     picks: list[Pick] = field(default_factory=list)
+    #: how all the tasks are to run
+    hints: Hints = NO_HINTS
 
     @property
     def key(self) -> Key:
@@ -57,6 +60,15 @@ class Unit:
     def outputs(self) -> list[list[Key]]:
         """The keys of each object that the unit returns."""
         return [pick.keys for pick in self.picks] if self.picks else [[self.key]]
+
+    def singles(self) -> list[Unit]:
+        """Return units of one task each that do the same, in order."""
+        made: list[Unit] = []
+        for task in self.tasks:
+            inputs = {name: self.inputs.get(name, name) for name in task.dependencies}
+            made.append(Unit([task], inputs, hints=self.hints))
+        made[-1].picks = self.picks
+        return made
 
 
 def make_units(graph: TaskGraph, wanted: Collection[Key], *, grouped: bool = True) -> list[Unit]:
@@ -71,8 +83,12 @@ def make_units(graph: TaskGraph, wanted: Collection[Key], *, grouped: bool = Tru
         RuntimeError: the graph holds a cycle.
     """
     if not grouped:
-        tasks = graph.tasks.values()
-        return _in_order([Unit([task], _inputs(graph, [task])) for task in tasks])
+        return _in_order(
+            [
+                Unit([task], _inputs(graph, [task]), hints=graph.hints.get(key, NO_HINTS))
+                for key, task in graph.tasks.items()
+            ]
+        )
     picks = _find_splits(graph, wanted)
     picked = {key for pieces in picks.values() for piece in pieces for key in piece.keys}
     units = _chain(graph, wanted, picks, picked)
@@ -164,6 +180,7 @@ def _chain(
             and previous not in picks
             and (not graph.aliases or _names_of(graph, task, previous) == [previous])
             and not graph.tasks[previous].block_fusion
+            and graph.hints.get(previous) == graph.hints.get(key)
         ):
             following[previous] = key
             preceded.add(key)
@@ -176,7 +193,8 @@ def _chain(
         while last in following:
             last = following[last]
             tasks.append(graph.tasks[last])
-        units.append(Unit(tasks, _inputs(graph, tasks), picks.get(last, [])))
+        hints = graph.hints.get(last, NO_HINTS)
+        units.append(Unit(tasks, _inputs(graph, tasks), picks.get(last, []), hints))
     return units
 
 
@@ -203,14 +221,23 @@ def _in_order(units: list[Unit]) -> list[Unit]:
         unit_of[unit.key] = unit.key
         for pick in unit.picks:
             unit_of.update(dict.fromkeys(pick.keys, unit.key))
-    nodes: dict[Key, Task] = {}
-    connected = False
-    for unit in units:
-        dependencies = {unit_of[key] for key in unit.inputs.values() if key in unit_of}
-        connected = connected or bool(dependencies)
+    dependencies = {
+        unit.key: {unit_of[key] for key in unit.inputs.values() if key in unit_of} for unit in units
+    }
+    if any(dependencies.values()):
         # All that matters to Dask's ordering is what depends on what.
-        nodes[unit.key] = Task(unit.key, len, *map(TaskRef, dependencies))
-    if not connected:
-        return units
-    priority = order(nodes)
-    return sorted(units, key=lambda unit: priority[unit.key])
+        nodes = {key: Task(key, len, *map(TaskRef, dependencies[key])) for key in dependencies}
+        position = order(nodes)
+        units = sorted(units, key=lambda unit: position[unit.key])
+    if any(unit.hints.priority for unit in units):
+        units = _by_priority(units, dependencies)
+    return units
+
+
+def _by_priority(units: list[Unit], dependencies: dict[Key, set[Key]]) -> list[Unit]:
+    """Sort by the user's priorities; what a unit needs is at least as urgent as the unit."""
+    urgency = {unit.key: unit.hints.priority for unit in units}
+    for unit in reversed(units):  # whoever uses a result comes after it
+        for needed in dependencies[unit.key]:
+            urgency[needed] = max(urgency[needed], urgency[unit.key])
+    return sorted(units, key=lambda unit: -urgency[unit.key])
