@@ -259,7 +259,8 @@ def test_futures_in_collections(client: Client) -> None:
 
 def test_futures_of_persisted_collections(client: Client) -> None:
     x = client.persist(da.ones(100, chunks=10))
-    (frame,) = client.persist([dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)])
+    table = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
+    (frame,) = client.persist([table + 1])  # what is here already needs no future
     assert len(futures_of(x)) == 10
     assert len(futures_of(frame, [x])) == 12
     assert wait(frame).not_done == set()
