@@ -31,8 +31,8 @@ __all__ = ["Connection", "Reactor"]
 
 _RECEIVE_BYTES = 1 << 18
 #: seconds below which a wait was short, and for which the next one does not sleep then
-_BRISK = 0.0002
-_SPIN = 0.0001
+_BRISK = 0.0004
+_SPIN = 0.00025
 #: seconds that one wait of the kernel's may take; it refuses years
 _LONGEST = 1e5
 #: seconds that queued output may take at the end
