@@ -80,10 +80,16 @@ class Arena:
 
         Fresh pages cost most of the time that a first write takes; so they are made while the
         processes compute, and in proportion to what they use, since they are never given back.
-        Cheap to call often. For want of memory it just stops.
+        Cheap to call often.
         """
-        target = end + min(max(_AHEAD_MIN, end // 2), _AHEAD_MAX)
-        target = min(target, self.capacity)
+        self.prefault(end + min(max(_AHEAD_MIN, end // 2), _AHEAD_MAX))
+
+    def prefault(self, end: int) -> None:
+        """Let a thread make the pages of [0, end), as far as that is inside the arena.
+
+        For want of memory it just stops.
+        """
+        target = min(end, self.capacity)
         if target > self._ahead:
             self._ahead = target
             if self._growing is None or not self._growing.is_alive():

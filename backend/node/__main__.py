@@ -17,6 +17,8 @@ import signal
 import socket
 import sys
 
+import psutil
+
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.spill.storage import Storage
@@ -38,6 +40,10 @@ from .task_service import TaskService
 from .worker_pool import WorkerPool
 
 _PR_SET_CHILD_SUBREAPER = 36
+#: seconds after the start at which memory for the first objects is made, at most so much of it: to
+#: make it takes as long as to fill it
+_PREFAULT_AFTER = 0.5
+_LARGEST_PREFAULT = 1 << 30
 
 
 def main() -> None:
@@ -117,6 +123,11 @@ def _adopt_orphans() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
+def _prefaulted_bytes(capacity: int) -> int:
+    """Return how much of the arena is made ready before anything is stored."""
+    return min(capacity // 4, psutil.virtual_memory().total // 20, _LARGEST_PREFAULT)
+
+
 async def _serve(
     settings: m.Start,
     driver: socket.socket,
@@ -165,6 +176,7 @@ async def _serve(
         lambda: Peer(server), f"{settings.session_dir}/node.sock", backlog=512
     )
     await loop.connect_accepted_socket(lambda: Peer(server), driver)
+    loop.call_later(_PREFAULT_AFTER, arena.prefault, _prefaulted_bytes(arena.capacity))
     server.pool.prestart(num_workers)
     server.pool.preload(settings.preload)
     await server.finished

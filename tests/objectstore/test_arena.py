@@ -80,6 +80,16 @@ def test_grows_ahead_in_proportion_to_what_is_used(monkeypatch: pytest.MonkeyPat
     arena.close()
 
 
+def test_prefaulting_stays_inside_the_arena_and_never_shrinks() -> None:
+    arena = Arena(8 * MIB)
+    for end, expected in [(0, 0), (3, 4), (1, 4), (100, 8)]:
+        arena.prefault(end * MIB)
+        if arena._growing is not None:
+            arena._growing.join()
+        assert arena.ensured == arena.resident_bytes == expected * MIB
+    arena.close()
+
+
 def test_growing_ahead_ends_for_want_of_memory(
     arena: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
