@@ -304,7 +304,7 @@ def test_a_client_inside_a_task(client: Client) -> None:
 def test_what_a_task_needs(start: Callable[..., millpond.Context]) -> None:
     start(resources={"GPU": 1})
     client = Client(set_as_default=False)
-    assert client.submit(inc, 1, resources={"GPU": 1}, memory="1 MiB").result() == 2
+    assert client.submit(inc, 1, resources={"GPU": 1}, memory="256 MiB").result() == 2
     with pytest.raises(millpond.errors.ResourceError, match="GPU"):
         client.submit(inc, 2, resources={"GPU": 2})
     with pytest.raises(TypeError, match="memory must be bytes"):

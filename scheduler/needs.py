@@ -21,12 +21,16 @@ _AT_OWNER = object()
 
 
 class _Task:
-    __slots__ = ("object_ids", "owner", "position")
+    __slots__ = ("object_ids", "owner", "position", "since")
 
-    def __init__(self, owner: bytes, position: int, object_ids: Sequence[bytes]) -> None:
+    def __init__(
+        self, owner: bytes, position: int, object_ids: Sequence[bytes], since: int
+    ) -> None:
         self.owner = owner
         self.position = position
         self.object_ids = object_ids
+        #: its uses have higher serial numbers; lower ones are of an earlier task of its key
+        self.since = since
 
 
 class _Owner:
@@ -48,7 +52,7 @@ class Needs:
     def __init__(self) -> None:
         self.changed: Callable[[bytes, int | None], None] = lambda _object_id, _position: None
         self._tasks: dict[Hashable, _Task] = {}
-        #: object -> heap of (position, serial, key); stale when the task is gone or moved
+        #: object -> heap of (position, serial, key); stale when the task is gone or another
         self._uses: dict[bytes, list[tuple[int, int, Hashable]]] = {}
         self._serial = 0
         #: those of which something is known
@@ -117,7 +121,7 @@ class Needs:
             known = self._owners[owner] = _Owner(self._now - order)
         known.tasks += 1
         position = order + known.shift
-        self._tasks[key] = _Task(owner, position, ids)
+        self._tasks[key] = _Task(owner, position, ids, self._serial)
         for object_id in ids:
             uses = self._uses.setdefault(object_id, [])
             self._serial += 1
@@ -144,7 +148,7 @@ class Needs:
 
     def _is_live(self, use: tuple[int, int, Hashable]) -> bool:
         task = self._tasks.get(use[2])
-        return task is not None and task.position == use[0]
+        return task is not None and use[1] > task.since
 
     def validate(self) -> None:
         """Raise AssertionError where it contradicts itself."""

@@ -91,6 +91,16 @@ def test_a_dead_owner_needs_nothing() -> None:
     told.needs.validate()
 
 
+def test_a_task_that_comes_again_needs_only_what_it_says_then() -> None:
+    told = Told()
+    told.needs.add("a", A, 0, [X, Y])
+    told.needs.add("b", B, 0, [X, Y])
+    told.needs.add("b", B, 0, [X])
+    told.needs.drop_owner(A)
+    assert told.order() == [X]
+    told.needs.validate()
+
+
 _events = st.lists(
     st.tuples(
         st.sampled_from(["add", "add", "end", "start", "wait", "drop"]),
