@@ -17,8 +17,6 @@ import signal
 import socket
 import sys
 
-import psutil
-
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.spill.storage import Storage
@@ -43,7 +41,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 #: seconds after the start at which memory for the first objects is made, at most so much of it: to
 #: make it takes as long as to fill it
 _PREFAULT_AFTER = 0.5
-_LARGEST_PREFAULT = 1 << 30
+_LARGEST_PREFAULT = 256 << 20
 
 
 def main() -> None:
@@ -125,7 +123,7 @@ def _adopt_orphans() -> None:
 
 def _prefaulted_bytes(capacity: int) -> int:
     """Return how much of the arena is made ready before anything is stored."""
-    return min(capacity // 4, psutil.virtual_memory().total // 20, _LARGEST_PREFAULT)
+    return min(capacity // 8, _LARGEST_PREFAULT)
 
 
 async def _serve(
