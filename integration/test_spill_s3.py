@@ -14,6 +14,7 @@ import pytest
 import millpond
 from integration.conftest import MIB, assert_store_empty, eventually
 from integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from integration.shuffling import expected_sum, shuffle
 from millpond.errors import ConfigurationError
 
 Start = Callable[..., millpond.Context]
@@ -53,24 +54,8 @@ def test_a_shuffle_larger_than_the_store(
 ) -> None:
     uri = server.uri(f"{BUCKET}/some/where")
     start(object_store_memory=32 * MIB, spill=millpond.SpillOptions(uri, compression))
-    parts = 12
-
-    @millpond.remote(num_returns=parts)
-    def split(seed: int) -> list[np.ndarray]:
-        rng = np.random.default_rng(seed)
-        return [rng.integers(0, 1 << 30, 100_000) for _ in range(parts)]
-
-    @millpond.remote
-    def merge(*pieces: np.ndarray) -> int:
-        return int(sum(int(piece.sum()) for piece in pieces))
-
-    maps = [split.remote(seed) for seed in range(parts)]
-    sums = [merge.remote(*[row[column] for row in maps]) for column in range(parts)]
-    expected = sum(
-        int(np.random.default_rng(seed).integers(0, 1 << 30, (parts, 100_000)).sum())
-        for seed in range(parts)
-    )
-    assert sum(millpond.get(sums)) == expected
+    maps, sums = shuffle()
+    assert sum(millpond.get(sums)) == expected_sum()
     store = millpond.statistics().store
     assert store.spilled_bytes_total > 32 * MIB
     assert store.restored_bytes_total > 32 * MIB

@@ -12,6 +12,7 @@ import pytest
 
 import millpond
 from integration.conftest import MIB, assert_store_empty
+from integration.shuffling import expected_sum, shuffle
 
 
 def block(value: int, size: int = 4 * MIB) -> np.ndarray:
@@ -98,25 +99,9 @@ def test_chain_of_intermediates_needs_no_spilling(start: Callable[..., millpond.
 
 def test_shuffle_out_of_core(start: Callable[..., millpond.Context]) -> None:
     start(object_store_memory=32 * MIB)
-    parts = 12
-
-    @millpond.remote(num_returns=parts)
-    def split(seed: int) -> list[np.ndarray]:
-        rng = np.random.default_rng(seed)
-        return [rng.integers(0, 1 << 30, 100_000) for _ in range(parts)]
-
-    @millpond.remote
-    def merge(*pieces: np.ndarray) -> int:
-        return int(sum(int(piece.sum()) for piece in pieces))
-
-    maps = [split.remote(seed) for seed in range(parts)]
-    sums = [merge.remote(*[row[column] for row in maps]) for column in range(parts)]
+    maps, sums = shuffle()
     del maps
-    expected = sum(
-        int(np.random.default_rng(seed).integers(0, 1 << 30, (parts, 100_000)).sum())
-        for seed in range(parts)
-    )
-    assert sum(millpond.get(sums)) == expected
+    assert sum(millpond.get(sums)) == expected_sum()
     assert millpond.statistics().store.peak <= 32 * MIB
 
 
