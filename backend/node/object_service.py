@@ -296,18 +296,18 @@ class ObjectService:
             return f"exists: object {command.oid.hex()} of an earlier attempt is still being read"
         store = self.core.statistics()
         no_room = f"{command.reason}: the object store has no room for object {command.oid.hex()}"
+        used = (
+            f"{store.used} of {store.capacity} bytes are used by {store.num_objects} objects, of "
+            f"which {store.num_pinned} are being read"
+        )
         if command.reason is Refusal.NO_DISK:
             return (
-                f"{no_room}, and nothing could be spilled for "
-                f"{self._disk_full_timeout:g} s: {store.used} of "
-                f"{store.capacity} bytes are used by {store.num_objects} objects, of which "
-                f"{store.num_pinned} are being read, and {store.spilled_bytes} bytes are in files. "
+                f"{no_room}, and nothing could be spilled for {self._disk_full_timeout:g} s: "
+                f"{used}, and {store.spilled_bytes} bytes are in files. "
                 "Free disk space, spill to another place, or free refs"
             )
         return (
-            f"{no_room}: "
-            f"{store.used} of {store.capacity} bytes are used by {store.num_objects} objects, of "
-            f"which {store.num_pinned} are being read, and spilling is off. Free refs, give "
+            f"{no_room}: {used}, and spilling is off. Free refs, give "
             "millpond.init a larger object_store_memory, or allow spilling"
         )
 

@@ -13,8 +13,8 @@ from typing import Any
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.mapping import ArenaMapping
 
-from ..errors import MillpondError, ObjectLostError, OutOfDiskError
-from ..report.memory import MemoryReport, build_report
+from ..errors import MillpondError, ObjectLostError, ObjectStoreFullError, OutOfDiskError
+from ..report.memory import build_report
 from ..serialization.layout import SerializedValue
 from ..wire.messages import (
     IN_ARENA,
@@ -131,8 +131,7 @@ class StoreClient:
         if len(granted) + len(present) < len(ids):
             self._connection.send(AbortObjects(granted))
             refused = [at for _, at in located if at.kind not in (IN_ARENA, IN_FILE, PRESENT)]
-            requested = sum(value.size for _, value in objects)
-            raise refusal(refused[0].reason, requested, self._report())
+            raise self._refusal(refused[0].reason, objects)
         try:
             for (_, value), location in located:
                 if location.kind == IN_ARENA:
@@ -142,18 +141,21 @@ class StoreClient:
         except BaseException as error:
             self._connection.send(AbortObjects(granted))
             if isinstance(error, OSError) and is_full(error):
-                raise OutOfDiskError(f"no room to write {len(ids)} objects: {error}") from error
+                reason = f"no-disk: no room to write {len(ids)} objects: {error}"
+                raise self._refusal(reason, objects) from error
             raise
         self._connection.send(SealObjects(granted))
         return present
 
-    def _report(self) -> MemoryReport | None:
-        """Return who holds the memory, for an error."""
+    def _refusal(
+        self, reason: str, objects: Sequence[tuple[bytes, SerializedValue]]
+    ) -> ObjectStoreFullError | OutOfDiskError:
+        """Return the error for objects that cannot be stored, with who holds the memory."""
         try:
-            state = self._requests.ask(self._connection, GetMemory(0, HOLDERS))
+            report = build_report(self._requests.ask(self._connection, GetMemory(0, HOLDERS)))
         except MillpondError:  # the node ends: the refusal is reported without
-            return None
-        return build_report(state)
+            report = None
+        return refusal(reason, sum(value.size for _, value in objects), report)
 
     def pin(self, object_ids: list[bytes]) -> tuple[list[Pin], dict[bytes, str]]:
         """Pin stored objects, in order; waits while the node restores what was spilled.

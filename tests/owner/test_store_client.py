@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from millpond.errors import ObjectLostError, OutOfDiskError
+from millpond.errors import NodeDiedError, ObjectLostError, OutOfDiskError
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.mapping import ArenaMapping
 from millpond.owner.store_client import StoreClient
@@ -18,6 +18,7 @@ from millpond.wire.messages import (
     LOST,
     AbortObjects,
     CreateObjects,
+    GetMemory,
     Location,
     Locations,
     PinObjects,
@@ -40,8 +41,10 @@ class Node:
         requests: Any = self
         self.client = StoreClient(mapping, self, requests, self.unpinned.append)
 
-    def ask(self, _: object, message: PinObjects | CreateObjects) -> Locations:
+    def ask(self, _: object, message: PinObjects | CreateObjects | GetMemory) -> Locations:
         self.asked.append(message)
+        if isinstance(message, GetMemory):
+            raise NodeDiedError("it makes no reports")
         return Locations(0, [self.locations.pop(0) for _ in message.object_ids])
 
     def send(self, message: object) -> None:
