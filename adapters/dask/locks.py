@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import weakref
-from types import CellType, FunctionType, TracebackType
+from types import CellType, FunctionType
 from typing import Any, Self
 
 from dask._task_spec import DataNode, Task
@@ -141,12 +141,7 @@ class ProcessLock:
         self.acquire()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def __repr__(self) -> str:

@@ -10,7 +10,6 @@ task runs on its own; a progress bar alone changes nothing about how tasks are g
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, Self
 
 from dask._task_spec import GraphNode, convert_legacy_graph
@@ -132,12 +131,7 @@ class Observation:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         for callback in self._started:
             if callback[4]:
-                callback[4](self._nodes, self._state, exc is not None)
+                callback[4](self._nodes, self._state, failure is not None)

@@ -11,7 +11,6 @@ import functools
 import pickle
 import threading
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from .entry import get
@@ -44,12 +43,7 @@ class Enabled:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.undo()
 
 

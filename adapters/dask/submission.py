@@ -14,7 +14,6 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection
-from types import TracebackType
 from typing import Any, Self
 
 from dask.typing import Key
@@ -149,13 +148,8 @@ class Submission:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc is not None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        if failure is not None:
             self.cancel()
         # The exception's traceback keeps this object: it must not keep the results with it.
         self.refs.clear()

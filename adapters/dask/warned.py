@@ -123,14 +123,9 @@ class TaskWarnings:
         self._outer, _set_aside.given = _set_aside.given, {}
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         given, _set_aside.given = _set_aside.given, self._outer
-        if exc is not None:
+        if failure is not None:
             return
         for (category, text, filename, line), pickled in given.items():
             try:
