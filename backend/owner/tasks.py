@@ -61,7 +61,6 @@ class PendingTask:
         "payload",
         "payload_ref",
         "rerun_of",
-        "retriable",
         "retries_left",
         "retry_exceptions",
         "returns",
@@ -99,7 +98,6 @@ class PendingTask:
         self.kind = kind
         self.max_retries = retries_left
         self.retries_left = retries_left
-        self.retriable = retries_left != 0 or kind != FUNCTION
         #: bytes of heap that it declared; 0: it did not
         self.memory = memory
         #: bytes that are reserved for it because it was stopped for its memory, so often
@@ -130,6 +128,11 @@ class PendingTask:
         self.rerun_of: Recipe | None = None
         self.lost: frozenset[bytes] = frozenset()
         self.wanted: list[int] = []
+
+    @property
+    def retriable(self) -> bool:
+        """Whether it may be run again when its worker is lost."""
+        return self.max_retries != 0 or self.kind != FUNCTION
 
     def has_stored_arguments(self) -> bool:
         """Whether the node has to pin something before the task can run."""

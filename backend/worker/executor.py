@@ -95,20 +95,21 @@ class Executor:
                 queued = self._queue.popleft()
             except IndexError:
                 self._flush_answers()
-                if self._exiting and not (self._when_free and self._is_needed()):
+                if not self._wait_for_task():
                     return
-                self._wait_for_task()
                 continue
             self._run_one(queued)
             del queued
 
-    def _wait_for_task(self) -> None:
+    def _wait_for_task(self) -> bool:
+        """Wait until there is something to look at; False when it is time to exit."""
+        # Whoever adds a task, frees an object or says to exit looks at `_idle` afterwards.
         wait = self._idle = self._runtime.reactor.leadership.wait()
-        # Whoever adds a task, or frees an object, looks at `_idle` afterwards.
         leaving = self._exiting and not (self._when_free and self._is_needed())
         if not (self._queue or leaving):
             wait.wait()
         self._idle = None
+        return not leaving
 
     def _run_one(self, queued: _Queued) -> None:
         task = queued.task

@@ -335,12 +335,8 @@ class LocalStorage:
         """Count what is kept."""
         with self._lock:
             now = self._clock()
-            encoded = [extent.encoded for extent in self._table.objects.values()]
             return SpillStatistics(
-                objects=len(encoded),
-                object_bytes=sum(each.size for each in encoded),
-                stored_bytes=sum(each.stored for each in encoded),
-                segments=len(self._table.segments),
+                **self._table.counted(),
                 direct_bytes=self._direct_bytes,
                 allocated_bytes=self._table.allocated + self._direct_bytes,
                 damaged=self._damaged,

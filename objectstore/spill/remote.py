@@ -327,12 +327,8 @@ class RemoteStorage:
         """Count what is kept."""
         local = self._local.statistics()
         with self._lock:
-            encoded = [extent.encoded for extent in self._table.objects.values()]
             return SpillStatistics(
-                objects=len(encoded),
-                object_bytes=sum(each.size for each in encoded),
-                stored_bytes=sum(each.stored for each in encoded),
-                segments=len(self._table.segments),
+                **self._table.counted(),
                 direct_bytes=local.direct_bytes,
                 allocated_bytes=self._table.allocated + local.allocated_bytes,
                 damaged=self._damaged + local.damaged,

@@ -187,6 +187,16 @@ class SegmentTable:
         self._touched.clear()
         return found
 
+    def counted(self) -> dict[str, int]:
+        """Count the objects, their bytes in memory and as they are stored, and the segments."""
+        encoded = [extent.encoded for extent in self.objects.values()]
+        return {
+            "objects": len(encoded),
+            "object_bytes": sum(each.size for each in encoded),
+            "stored_bytes": sum(each.stored for each in encoded),
+            "segments": len(self.segments),
+        }
+
     def validate(self) -> None:
         """Check the sums.
 
