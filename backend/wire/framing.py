@@ -20,8 +20,11 @@ __all__ = ["MAX_FRAME_BYTES", "FrameDecoder", "encode_frame"]
 MAX_FRAME_BYTES = 1 << 30
 
 _HEADER = struct.Struct("<I")
+_HEADER_BYTES = _HEADER.size
+_unpack_header = _HEADER.unpack_from
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Message)
+_decode = _decoder.decode
 
 
 def encode_frame(message: msgspec.Struct) -> bytearray:
@@ -50,27 +53,37 @@ class FrameDecoder:
         Raises:
             ProtocolError: the bytes are not a message; the connection cannot go on.
         """
-        pending = self._pending
-        pending += data
-        available = len(pending)
         messages: list[Any] = []
-        start = 0
+        pending = self._pending
+        if not pending:  # most often: whole messages, which need not be copied
+            with memoryview(data) as view:
+                used = _decode_frames(view, messages)
+                if used < len(view):
+                    pending += view[used:]
+            return messages
+        pending += data
         with memoryview(pending) as view:
-            while available - start >= _HEADER.size:
-                (size,) = _HEADER.unpack_from(view, start)
-                if size > MAX_FRAME_BYTES:
-                    raise ProtocolError(
-                        f"a frame claims {size} bytes, the limit is {MAX_FRAME_BYTES}"
-                    )
-                end = start + _HEADER.size + size
-                if end > available:
-                    break
-                try:
-                    messages.append(_decoder.decode(view[start + _HEADER.size : end]))
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    text = f"a frame of {size} bytes does not decode: {error}"
-                    raise ProtocolError(text) from None
-                start = end
-        if start:
-            del pending[:start]
+            used = _decode_frames(view, messages)
+        if used:
+            del pending[:used]
         return messages
+
+
+def _decode_frames(view: memoryview, messages: list[Any]) -> int:
+    """Decode the whole frames that ``view`` begins with; return how many bytes they take."""
+    available = len(view)
+    start = 0
+    while available - start >= _HEADER_BYTES:
+        (size,) = _unpack_header(view, start)
+        if size > MAX_FRAME_BYTES:
+            raise ProtocolError(f"a frame claims {size} bytes, the limit is {MAX_FRAME_BYTES}")
+        body = start + _HEADER_BYTES
+        end = body + size
+        if end > available:
+            break
+        try:
+            messages.append(_decode(view[body:end]))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(f"a frame of {size} bytes does not decode: {error}") from None
+        start = end
+    return start
