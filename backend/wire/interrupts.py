@@ -15,15 +15,21 @@ from types import FrameType
 
 __all__ = ["InterruptGuard"]
 
+_getsignal = _signal.getsignal
+# Plain numbers: looking up those of an enum takes longer than all the rest.
+_SIGINT = int(signal.SIGINT)
 #: signals that programs use to interrupt themselves; a handler of theirs may raise
-_OTHERS = (
-    signal.SIGALRM,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGVTALRM,
-    signal.SIGPROF,
+_OTHERS = tuple(
+    int(number)
+    for number in (
+        signal.SIGALRM,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+    )
 )
 
 Handler = Callable[[int, FrameType | None], object]
@@ -56,35 +62,37 @@ class InterruptGuard:
         Without `install` the handler is Python's own, and is replaced until `leave`.
         """
         expected = self._on_signal if self._installed else signal.default_int_handler
-        if _signal.getsignal(signal.SIGINT) != expected:
+        if _getsignal(_SIGINT) != expected:
             return False
-        if any(callable(_signal.getsignal(number)) for number in _OTHERS):
-            return False
+        for number in _OTHERS:
+            if callable(_getsignal(number)):
+                return False
         self._entered = self._holding = True
         if not self._installed:
-            _signal.signal(signal.SIGINT, self._on_signal)
+            _signal.signal(_SIGINT, self._on_signal)
         return True
 
     def leave(self) -> None:
         """Let SIGINT through again; one that was held back comes now."""
         if not self._installed:
-            _signal.signal(signal.SIGINT, self._handler)
+            _signal.signal(_SIGINT, self._handler)
         self._entered = self._holding = False
-        self._deliver()
+        if self._pending:
+            self._deliver()
 
     def allow(self) -> None:
         """Let SIGINT through for a while, beginning with one that was held back."""
         self._holding = False
-        self._deliver()
+        if self._pending:
+            self._deliver()
 
     def hold(self) -> None:
         """Hold SIGINT back again."""
         self._holding = True
 
     def _deliver(self) -> None:
-        if self._pending:
-            self._pending = False
-            signal.raise_signal(signal.SIGINT)
+        self._pending = False
+        signal.raise_signal(signal.SIGINT)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._holding:
