@@ -24,6 +24,9 @@ __all__ = ["Leadership", "Poller", "Wait"]
 
 #: seconds that the I/O thread leaves the sockets alone after another thread led
 _GRACE = 0.001
+#: the same, at most, while others lead one after the other, so that it would not be needed: to
+#: look whether it is takes processor time from those that wait
+_LONGEST_GRACE = 0.008
 #: seconds after which a thread that leads is taken to be idle: the I/O thread rests until told
 _IDLE = 0.02
 
@@ -106,7 +109,13 @@ class Leadership:
         #: the wait of the thread that leads, unless that is the I/O thread
         self._leader: Wait | None = None
         self._since = 0.0
-        self._left = -_GRACE
+        self._left = -_LONGEST_GRACE
+        #: how long the I/O thread leaves the sockets alone now
+        self._grace = _GRACE
+        #: at some time since the I/O thread looked, nobody led for longer than `_GRACE`
+        self._gap = False
+        #: `_since`, when the I/O thread looked
+        self._seen = 0.0
         #: waits of threads that sleep until a leader wakes them
         self.followers: set[Wait] = set()
         self._woke_follower = False
@@ -145,6 +154,8 @@ class Leadership:
         try:
             self._thread = threading.get_ident()
             now = self._since = self._clock()
+            if now - self._left > _GRACE:
+                self._gap = True
             deadline = None if timeout is None else now + timeout
             self._leader = wait
             while not (wait.done or self.stopping):
@@ -199,13 +210,23 @@ class Leadership:
     def _rest(self) -> float | None:
         """Return for how long the I/O thread should not poll; None: until it is told to."""
         self._resting = False
+        self._adapt_grace()
         if not self._is_led():
-            return 0.0 if self.followers else self._left + _GRACE - self._clock()
+            return 0.0 if self.followers else self._left + self._grace - self._clock()
         if self._clock() - self._since < _IDLE:
-            return _GRACE
+            return self._grace
         self._resting = True
         # Who leaves looks at `_resting` after it has left.
         return None if self._is_led() else _GRACE
+
+    def _adapt_grace(self) -> None:
+        since = self._since
+        if self._gap:
+            self._gap = False
+            self._grace = _GRACE
+        elif since != self._seen:
+            self._grace = min(2 * self._grace, _LONGEST_GRACE)
+        self._seen = since
 
     def _is_led(self) -> bool:
         """Whether another thread than the I/O thread polls."""

@@ -33,6 +33,8 @@ _RECEIVE_BYTES = 1 << 18
 #: seconds below which a wait was short, and for which the next one does not sleep then
 _BRISK = 0.0004
 _SPIN = 0.00025
+#: seconds that a tick may be late for the sake of a short wait
+_LATE = 0.002
 #: seconds that one wait of the kernel's may take; it refuses years
 _LONGEST = 1e5
 #: seconds that queued output may take at the end
@@ -140,6 +142,7 @@ class Reactor:
         self._epoll.register(self._wake_read, select.EPOLLIN)
         #: the last eager wait was short
         self._brisk = False
+        self._ticked = 0.0
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self.guard = InterruptGuard()
         self.leadership = Leadership(self, self.guard)
@@ -210,32 +213,43 @@ class Reactor:
                 this be: the thread looks again and again for a moment before it sleeps, since to
                 sleep and to be woken takes longer than a small task does.
         """
+        now = time.perf_counter
+        started = now()
+        if eager and self._brisk and started - self._ticked < _LATE:
+            events = self._spin(started + _SPIN)
+            if events:
+                return events
+        self._ticked = now()
         tick = self.tick()
         if timeout is None or (tick is not None and tick < timeout):
             timeout = tick
         seconds = -1 if timeout is None else min(max(timeout, 0.0), _LONGEST)
         if not eager:
             return self._epoll.poll(seconds)
-        started = time.perf_counter()
-        if self._brisk:
-            while time.perf_counter() - started < _SPIN:
-                events = self._epoll.poll(0)
-                if events:
-                    return events
-        events = self._epoll.poll(seconds)
-        self._brisk = time.perf_counter() - started < _BRISK
+        events = (self._spin(started + _SPIN) if self._brisk else None) or self._epoll.poll(seconds)
+        self._brisk = now() - started < _BRISK
         return events
+
+    def _spin(self, deadline: float) -> Events:
+        """Look for events again and again until there are some, or the deadline."""
+        poll, now = self._epoll.poll, time.perf_counter
+        while now() < deadline:
+            events = poll(0)
+            if events:
+                return events
+        return []
 
     def serve(self, events: Events) -> None:
         """Read, write and accept where the events say so, and hand the messages on."""
         for fileno, event in events:
-            if fileno == self._wake_read:
+            connection = self._connections.get(fileno)
+            if connection is not None:
+                self._serve(connection, event)
+            elif fileno == self._wake_read:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
             elif self._listener is not None and fileno == self._listener.fileno():
                 self._accept()
-            else:
-                self._serve(fileno, event)
 
     def _run(self) -> None:
         self.leadership.run()
@@ -252,14 +266,11 @@ class Reactor:
             return
         self.adopt(sock)
 
-    def _serve(self, fileno: int, event: int) -> None:
-        connection = self._connections.get(fileno)
-        if connection is None:
-            return
+    def _serve(self, connection: Connection, event: int) -> None:
         if event & select.EPOLLOUT:
             connection.flush()
-        if not event & ~select.EPOLLOUT:
-            return
+            if event == select.EPOLLOUT:
+                return
         try:
             messages, alive = connection.receive(self._buffer)
         except ProtocolError as error:

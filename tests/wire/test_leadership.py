@@ -7,6 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from millpond.wire.leadership import _GRACE, _LONGEST_GRACE, Leadership
 from tests.wire.event_queue import EventQueue
 
 #: seconds after which something that should happen never will
@@ -65,6 +66,30 @@ def test_the_io_thread_goes_on_when_a_leader_has_left(queue: EventQueue) -> None
         assert wait.wait(PATIENCE)
         queue.put(lambda: served.put(threading.get_ident()))
         assert served.get(timeout=PATIENCE) != threading.get_ident()
+
+
+def test_the_io_thread_looks_seldom_while_others_lead_without_a_gap() -> None:
+    queue, now = EventQueue(), 0.0
+    leadership = queue.leadership = Leadership(queue, queue.guard, lambda: now)
+
+    def rest_after_a_wait(pause: float) -> float | None:
+        nonlocal now
+        now += pause
+        wait = leadership.wait()
+        queue.put(wait.wake)
+        assert wait.wait()
+        return leadership._rest()
+
+    rests = [rest_after_a_wait(0.0001) for _ in range(6)]
+    assert rests[0] < rests[1] < rests[2]
+    assert rests[-2] == rests[-1] == pytest.approx(_LONGEST_GRACE)
+    # Nobody leads any more: it serves after that time, and not later each time that it looks.
+    now += _LONGEST_GRACE / 2
+    assert leadership._rest() == pytest.approx(_LONGEST_GRACE / 2)
+    now += _LONGEST_GRACE / 2
+    assert leadership._rest() <= 0
+    # There was a gap, in which it was needed.
+    assert rest_after_a_wait(0.002) == pytest.approx(_GRACE)
 
 
 def test_one_leads_and_the_others_follow(queue: EventQueue) -> None:

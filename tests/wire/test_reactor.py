@@ -9,6 +9,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -232,6 +233,27 @@ def test_ticks_run_on_the_io_thread_when_nobody_waits(ends: Callable[..., End]) 
         assert leads
         reactor.wake()
     assert not reactor.leadership.is_mine
+
+
+def test_ticks_come_while_every_answer_comes_at_once(pair: Pair) -> None:
+    left, to_right, right, _to_left = pair
+    ticks = 0
+    answered = left.reactor.leadership.wait()
+
+    def tick() -> float | None:
+        nonlocal ticks
+        ticks += left.reactor._brisk
+        return None
+
+    left.reactor.tick = tick
+    left.reactor._on_messages = lambda *_: answered.wake()
+    right.reactor._on_messages = lambda connection, messages: connection.send(messages[0])
+    deadline = time.monotonic() + PATIENCE
+    while ticks < 3 and time.monotonic() < deadline:
+        answered = left.reactor.leadership.wait()
+        to_right.send(Done(1))
+        assert answered.wait(PATIENCE)
+    assert ticks >= 3
 
 
 def test_a_thread_that_waits_serves_the_messages(pair: Pair) -> None:
