@@ -334,6 +334,13 @@ def test_workers_get_the_preloaded_modules(start: Callable[..., millpond.Context
 
     eventually(lambda: millpond.get(loaded.remote()), "workers come from the warm zygote")
 
+    @millpond.remote
+    def niceness() -> tuple[int, int]:
+        return os.getpriority(os.PRIO_PROCESS, 0), len(os.listdir(f"/proc/{os.getppid()}/task"))
+
+    # The imports stood back, on a thread of the zygote's that is gone; the workers do not.
+    assert millpond.get(niceness.remote()) == (os.getpriority(os.PRIO_PROCESS, 0), 1)
+
 
 def test_random_numbers_differ_between_workers(start: Callable[..., millpond.Context]) -> None:
     start(preload=["numpy", "numpy.random"])

@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 
 import msgspec
@@ -26,6 +27,8 @@ __all__ = ["Exited", "Fork", "ForkZygote", "Forked", "Kill", "Ready", "ZygoteMes
 
 _MESSAGE_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
+#: how much the imports of a zygote stand back behind what runs meanwhile
+_NICENESS = 10
 _prctl = ctypes.CDLL(None, use_errno=True).prctl  # found once, and not in every worker
 
 
@@ -152,14 +155,22 @@ def _reap(control: socket.socket, children: set[int]) -> None:
 def _become_zygote(
     control: socket.socket, modules: list[str], run_worker: Callable[[bytes], None]
 ) -> None:
-    for name in modules:
-        # A module that is not installed or fails is imported (and reported) where it is used.
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
+    # Of a thread, because the workers, which are forked by this one, must not stand back.
+    importer = threading.Thread(target=_import_in_background, args=(modules,))
+    importer.start()
+    importer.join()
     gc.collect()
     gc.freeze()  # the collector must not touch, and so copy, what the workers share
     control.send(_encode(Ready(os.getpid())))
     serve(control, run_worker)
+
+
+def _import_in_background(modules: list[str]) -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    for name in modules:
+        # A module that is not installed or fails is imported (and reported) where it is used.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def _become_worker(worker_id: bytes, fds: list[int], run_worker: Callable[[bytes], None]) -> None:
