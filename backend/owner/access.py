@@ -223,6 +223,7 @@ class Access:
         if timeout == 0:
             return False
         lent = self._runtime.before_wait()
+        self._runtime.releaser.drain()  # now, and not when the answer is there
         try:
             return waiter.wait(timeout)
         finally:

@@ -243,8 +243,13 @@ class Runtime:
         for actor_id in freed.actors:
             self.node.send(m.KillActor(actor_id, graceful=True))
             self.actor_calls.forget(actor_id)
+        if freed.released:
+            self._release(freed.released)
+        self.on_freed()
+
+    def _release(self, borrowed: list[tuple[bytes, int]]) -> None:
         by_owner: dict[bytes, list[tuple[bytes, int]]] = {}
-        for object_id, count in freed.released:
+        for object_id, count in borrowed:
             self.actor_calls.forget(object_id)  # it may be the life of somebody else's actor
             if count:
                 by_owner.setdefault(owner_of(object_id), []).append((object_id, count))
@@ -253,7 +258,6 @@ class Runtime:
             if owner is not None:
                 ids = [object_id for object_id, _ in released]
                 owner.send(m.Release(ids, [count for _, count in released], self.process_id))
-        self.on_freed()
 
     # --- messages ---
 

@@ -64,6 +64,8 @@ class SerializedValue:
 
     def to_bytes(self) -> bytes:
         """Return the value's bytes in one piece."""
+        if not self._buffers:
+            return b"".join((_HEAD.pack(0, 0, len(self._pickle)), self._pickle))
         return b"".join(self.parts())
 
 

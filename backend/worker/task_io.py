@@ -86,12 +86,12 @@ class TaskIO:
             ValueError: the task does not return as many values as declared.
         """
         returned = self._split(task, result)
-        wanted = set(task.wanted or range(len(returned)))
         values: list[m.Value] = []
         stored: list[tuple[bytes, SerializedValue]] = []
         budget = _INLINE_BUDGET
+        wanted = set(task.wanted)
         for index, item in enumerate(returned):
-            if index not in wanted:
+            if wanted and index not in wanted:
                 continue
             what = f"the result of task {task.name}"
             serialized = serialize(item, f"{what} [{index}]" if len(returned) > 1 else what)
