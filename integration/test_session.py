@@ -288,6 +288,27 @@ def test_nothing_outlives_the_driver(end: str, tmp_path: Path) -> None:
     assert time.monotonic() - begun < 5
 
 
+def test_nothing_outlives_a_driver_that_ends_while_it_starts_the_engine(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(
+        "import os, signal, subprocess, millpond\n"
+        "from millpond.owner.runtime import Runtime\n"
+        "started = subprocess.Popen.__init__\n"
+        "def start(self, *args, **kwargs):\n"
+        "    started(self, *args, **kwargs)\n"
+        "    print(self.pid, flush=True)\n"
+        "subprocess.Popen.__init__ = start\n"
+        "Runtime.hello = lambda self: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "millpond.init(num_cpus=1, object_store_memory=16 << 20, preload=[])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (node,) = map(int, done.stdout.split())
+    eventually(lambda: not _alive(node), "the node is gone")
+
+
 def _alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -336,7 +357,7 @@ def test_workers_get_the_preloaded_modules(start: Callable[..., millpond.Context
 
     @millpond.remote
     def niceness() -> tuple[int, int]:
-        return os.getpriority(os.PRIO_PROCESS, 0), len(os.listdir(f"/proc/{os.getppid()}/task"))
+        return os.getpriority(os.PRIO_PROCESS, 0), len(list(Path(f"/proc/{os.getppid()}/task").iterdir()))
 
     # The imports stood back, on a thread of the zygote's that is gone; the workers do not.
     assert millpond.get(niceness.remote()) == (os.getpriority(os.PRIO_PROCESS, 0), 1)

@@ -169,7 +169,7 @@ async def _serve(
     listener = await loop.create_unix_server(
         lambda: Peer(server), f"{settings.session_dir}/node.sock", backlog=512
     )
-    await loop.connect_accepted_socket(lambda: Peer(server), driver)
+    await loop.connect_accepted_socket(server.expect_driver, driver)
     prepared = min(arena.capacity // 4, _LARGEST_PREPARED)
     loop.call_later(_PREPARE_AFTER, arena.prepare, prepared)
     loop.call_later(_WITHDRAW_AFTER, arena.withdraw)

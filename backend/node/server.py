@@ -126,6 +126,12 @@ class NodeServer:
             m.Shutdown: lambda _, __: self._shut_down(),
         }
 
+    def expect_driver(self) -> Peer:
+        """Return the peer of the driver, whose end counts before it has said a word."""
+        peer = self._peers[self._driver_id] = Peer(self)
+        peer.process_id = self._driver_id
+        return peer
+
     @property
     def peers(self) -> Mapping[bytes, Peer]:
         """The connected processes of the session, by id."""
