@@ -357,7 +357,9 @@ def test_workers_get_the_preloaded_modules(start: Callable[..., millpond.Context
 
     @millpond.remote
     def niceness() -> tuple[int, int]:
-        return os.getpriority(os.PRIO_PROCESS, 0), len(list(Path(f"/proc/{os.getppid()}/task").iterdir()))
+        return os.getpriority(os.PRIO_PROCESS, 0), len(
+            list(Path(f"/proc/{os.getppid()}/task").iterdir())
+        )
 
     # The imports stood back, on a thread of the zygote's that is gone; the workers do not.
     assert millpond.get(niceness.remote()) == (os.getpriority(os.PRIO_PROCESS, 0), 1)

@@ -80,10 +80,14 @@ class Access:
                     f"{len(missing)} of {len(entries)} objects were not ready after {timeout} s; "
                     f"the first is {missing[0].id.hex()}"
                 )
-        for entry in entries:
-            if entry.state == FAILED:
-                raise deserialize_exception(entry.data)
-        values = self._read(entries, deadline)
+        states = {entry.state for entry in entries}
+        if FAILED in states:
+            failed = next(entry for entry in entries if entry.state == FAILED)
+            raise deserialize_exception(failed.data)
+        if states <= {INLINE}:
+            values = self._read([entry.data for entry in entries])
+        else:
+            values = self._read(self.buffers(entries, deadline))
         self._runtime.notices.show()
         return values
 
@@ -195,9 +199,7 @@ class Access:
                 f"{lost[0][0].id.hex()}"
             )
 
-    def _read(self, entries: list[Entry], deadline: float | None) -> list[Any]:
-        stored = any(entry.state != INLINE for entry in entries)
-        buffers = self.buffers(entries, deadline) if stored else [e.data for e in entries]
+    def _read(self, buffers: list[Any]) -> list[Any]:
         values = []
         brought: list[ObjectRef[Any]] = []
         for buffer in buffers:

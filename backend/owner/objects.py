@@ -182,9 +182,12 @@ class ObjectTable:
             self.inline.used += len(value.data)
         entry.rebuilds = value.rebuilds
         entry.task = None
-        self._finished.append(entry)
-        if self._finishing:
-            return
+        if entry.waiters is not None:
+            self._finished.append(entry)
+            if not self._finishing:
+                self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
         self._finishing = True
         try:
             while self._finished:

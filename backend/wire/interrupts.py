@@ -64,9 +64,8 @@ class InterruptGuard:
         expected = self._on_signal if self._installed else signal.default_int_handler
         if _getsignal(_SIGINT) != expected:
             return False
-        for number in _OTHERS:
-            if callable(_getsignal(number)):
-                return False
+        if any(map(callable, map(_getsignal, _OTHERS))):
+            return False
         self._entered = self._holding = True
         if not self._installed:
             _signal.signal(_SIGINT, self._on_signal)
