@@ -127,9 +127,7 @@ class Session:
             raise
         mapping = ArenaMapping(arena_fd, settings.object_store_memory)
         os.close(arena_fd)
-        self.runtime = Runtime(
-            process_id, self._directory, mapping, "driver", validate=self._validate
-        )
+        self.runtime = Runtime(self._directory, mapping, "driver", validate=self._validate)
         self.runtime.resources = settings.counted_resources()
         self.runtime.task_memory = settings.task_memory()
         self._printer = LogPrinter(enabled=settings.log_to_driver)
@@ -137,10 +135,7 @@ class Session:
         self.runtime.handlers[m.LogLines] = self._printer.on_lines
         self.runtime.handlers[m.ShutdownDone] = lambda *_: self._stopped.set()
         self.runtime.on_node_gone = self._stopped.set
-        connection = self.runtime.reactor.adopt(node)
-        self.runtime.start(connection)
-        self.runtime.reactor.start()
-        connection.send(self.runtime.hello())
+        self.runtime.start(process_id, node)
 
     def _receive_started(self, node: socket.socket) -> int:
         decoder = FrameDecoder()

@@ -25,7 +25,7 @@ from millpond.scheduler.queue import LeaseQueue
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from ..worker.output import redirect_output
-from ..worker.process import run_worker
+from ..worker.process import prepare_worker
 from . import recorder, zygote
 from .actor_service import ActorService
 from .lookahead import Lookahead
@@ -108,9 +108,7 @@ def _fork_zygote(
             devnull = os.open(os.devnull, os.O_RDWR)
             os.dup2(devnull, 0)
             streams = redirect_output()
-            zygote.serve(
-                theirs, lambda worker_id: run_worker(worker_id, settings, arena.fd, streams)
-            )
+            zygote.serve(theirs, prepare_worker(settings, arena.fd, streams))
         os._exit(1)
     theirs.close()
     return ours, pid

@@ -19,6 +19,8 @@ __all__ = ["ActorService"]
 class _Actor:
     def __init__(self, task: m.Task, owner: bytes) -> None:
         self.task = task
+        #: pickle of its class, if that is small
+        self.function = b""
         self.owner = owner
         self.worker: Worker | None = None
         #: its constructor has ended and its owner was answered
@@ -61,6 +63,7 @@ class ActorService:
         actor_id = message.task.task_id
         actor = self._find(actor_id)
         actor.task = message.task
+        actor.function = message.function
         actor.owner = owner
         if actor.death:  # killed before it began
             self._died(actor_id, actor, actor.death)
@@ -73,7 +76,8 @@ class ActorService:
         actor = self._actors[grant.key]  # type: ignore[index]
         actor.worker = worker
         worker.actor_id = grant.key  # type: ignore[assignment]
-        worker.connection.send(m.RunTasks([actor.task]))
+        worker.connection.send(m.RunTasks([actor.task], actor.function))
+        actor.function = b""
         if actor.ending:
             worker.connection.send(m.Exit())
 

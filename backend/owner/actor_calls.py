@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ActorDiedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
+from .inline_budget import INLINE_LIMIT
 from .tasks import AT_NODE, AT_WORKER, DONE, READY, PendingTask
 
 if TYPE_CHECKING:
@@ -67,9 +68,14 @@ class ActorCalls:
         return ref
 
     def _create_at_node(self, task: PendingTask) -> None:
-        message = task.message(self._runtime.objects, self._runtime.process_id)
+        runtime = self._runtime
+        message = task.message(runtime.objects, runtime.process_id)
         task.state = AT_NODE
-        self._runtime.node.send(m.CreateActor(message, task.shape, task.order))
+        # Its process is a new one, which knows no class yet.
+        pickled = runtime.functions.blob(task.function_id) or b""
+        if len(pickled) > INLINE_LIMIT:
+            pickled = b""
+        runtime.node.send(m.CreateActor(message, task.shape, task.order, pickled))
 
     def submit(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
         """Queue a call; return the refs of its results. Takes the lock itself."""

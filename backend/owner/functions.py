@@ -71,12 +71,19 @@ class LoadedFunctions:
     def __init__(self, fetch: Callable[[bytes, bytes], bytes]) -> None:
         self._fetch = fetch
         self._functions: dict[bytes, Any] = {}
+        #: pickles that came unasked
+        self._brought: dict[bytes, bytes] = {}
+
+    def bring(self, function_id: bytes, pickled: bytes) -> None:
+        """Take the pickle of a function that is about to be loaded. From any thread."""
+        self._brought[function_id] = pickled
 
     def load(self, function_id: bytes, owner: bytes) -> Any:
         """Return the function, asking ``owner`` for it when it is not known yet."""
         try:
             return self._functions[function_id]
         except KeyError:
-            function, _ = deserialize(self._fetch(function_id, owner))
+            pickled = self._brought.pop(function_id, None) or self._fetch(function_id, owner)
+            function, _ = deserialize(pickled)
             self._functions[function_id] = function
             return function

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ from millpond.objectstore.mapping import ArenaMapping
 from ..errors import NodeDiedError, NotInitializedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
-from ..wire.ids import ObjectIds, owner_of
+from ..wire.ids import ObjectIds, ProcessId, owner_of
 from ..wire.reactor import Connection, Reactor
 from .access import Access
 from .actor_calls import ActorCalls
@@ -43,10 +44,11 @@ _log = logging.getLogger("millpond.owner")
 
 
 class Runtime:
-    """One process's part in the session.
+    """One process's part in the session, which begins with `start`.
+
+    It is made without an id, so that a zygote can make it for the workers that it will fork.
 
     Args:
-        process_id: of this process, 8 bytes.
         session_dir: the directory of the session's sockets.
         mapping: the node's arena.
         role: "driver" or "worker".
@@ -54,15 +56,10 @@ class Runtime:
     """
 
     def __init__(
-        self,
-        process_id: bytes,
-        session_dir: str,
-        mapping: ArenaMapping,
-        role: str,
-        *,
-        validate: bool = False,
+        self, session_dir: str, mapping: ArenaMapping, role: str, *, validate: bool = False
     ) -> None:
-        self.process_id = process_id
+        #: of this process, 8 bytes
+        self.process_id: bytes
         self.session_dir = session_dir
         self.mapping = mapping
         self.role = role
@@ -76,7 +73,7 @@ class Runtime:
         self._validate = validate
         self._batches = 0
         self.lock = StateLock()
-        self.ids = ObjectIds(process_id)  # type: ignore[arg-type]
+        self.ids: ObjectIds
         self.reactor = Reactor(self._on_messages, self._on_closed, name=f"millpond-{role}-io")
         self.reactor.tick = self.tick
         self.requests = Requests(self.reactor.leadership)
@@ -84,9 +81,7 @@ class Runtime:
         self.notices = Notices()
         self.functions = ExportedFunctions()
         self.releaser = Releaser(self)
-        self.objects = ObjectTable(
-            process_id, self.releaser.dropped, InlineBudget(mapping.capacity)
-        )
+        self.objects = ObjectTable(b"", self.releaser.dropped, InlineBudget(mapping.capacity))
         self.submission = Submission(self)
         self.actor_calls = ActorCalls(self)
         self.rebuilding = Rebuilding(self)
@@ -125,11 +120,22 @@ class Runtime:
 
     # --- connections ---
 
-    def start(self, node: Connection) -> None:
-        """Begin to serve: listen for peers, use ``node`` (already adopted by the reactor)."""
-        self.node = node
-        self.store = StoreClient(self.mapping, node, self.requests, self.releaser.dropped)
-        self.reactor.listen(self.socket_path(self.process_id))
+    def start(self, process_id: bytes, node: socket.socket) -> None:
+        """Be process ``process_id`` of the session from now on: serve peers, and use the node.
+
+        Args:
+            process_id: 8 bytes.
+            node: connected to the node; nothing has been sent through it by this process.
+        """
+        self.process_id = process_id
+        self.ids = ObjectIds(ProcessId(process_id))
+        self.objects.process_id = process_id
+        self.reactor.open()
+        self.node = self.reactor.adopt(node)
+        self.store = StoreClient(self.mapping, self.node, self.requests, self.releaser.dropped)
+        self.reactor.listen(self.socket_path(process_id))
+        self.reactor.start()
+        self.node.send(self.hello())
 
     def socket_path(self, process_id: bytes) -> str:
         """Return where a process of this session listens."""

@@ -148,8 +148,10 @@ class Hello(msgspec.Struct, array_like=True, tag=1):
 # --- between owners and workers --------------------------------------------------------------
 
 
-class RunTasks(msgspec.Struct, array_like=True, tag=10):
+class RunTasks(msgspec.Struct, array_like=True, omit_defaults=True, tag=10):
     tasks: list[Task]
+    #: pickle of the only task's function, if the worker need not ask its owner for that
+    function: bytes = b""
 
 
 class TasksDone(msgspec.Struct, array_like=True, tag=11):
@@ -361,6 +363,8 @@ class CreateActor(msgspec.Struct, array_like=True, tag=60):
     task: Task
     shape: bytes
     order: int
+    #: pickle of the class, if it is small
+    function: bytes
 
 
 class LocateActor(msgspec.Struct, array_like=True, tag=61):

@@ -119,7 +119,7 @@ class Connection:
 
 
 class Reactor:
-    """The sockets of a process, and the I/O thread.
+    """The sockets of a process, and the I/O thread. To be opened, and then to be started.
 
     Args:
         on_messages: called with a connection and the messages that arrived together.
@@ -135,11 +135,12 @@ class Reactor:
     ) -> None:
         self._on_messages = on_messages
         self._on_closed = on_closed
-        self._epoll = select.epoll()
+        self._name = name
+        self._epoll: select.epoll
+        self._thread: threading.Thread
         self._connections: dict[int, Connection] = {}
         self._listener: socket.socket | None = None
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._epoll.register(self._wake_read, select.EPOLLIN)
+        self._wake_read = self._wake_write = -1
         #: the last eager wait was short
         self._brisk = False
         self._ticked = 0.0
@@ -148,7 +149,13 @@ class Reactor:
         self.leadership = Leadership(self, self.guard)
         #: seconds between calls of ``on_tick``, None to sleep until something happens
         self.tick: Callable[[], float | None] = lambda: None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def open(self) -> None:
+        """Get ready to adopt sockets: what a process must not share with one that forked it."""
+        self._epoll = select.epoll()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._epoll.register(self._wake_read, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""

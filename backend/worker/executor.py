@@ -84,12 +84,12 @@ class Executor:
         }
         owner_tick = runtime.tick
         runtime.reactor.tick = lambda: sooner(owner_tick(), self._tick())
-        runtime.reactor.guard.install(self._interrupted)
 
     # --- the loop ---
 
     def run(self) -> None:
         """Run tasks until told to exit."""
+        self._runtime.reactor.guard.install(self._interrupted)
         while True:
             try:
                 queued = self._queue.popleft()
@@ -277,6 +277,8 @@ class Executor:
         if self._blocked:
             connection.send(m.TasksReturned([task.task_id for task in message.tasks], blocked=True))
             return
+        if message.function:
+            self._functions.bring(message.tasks[0].function_id, message.function)
         for task in message.tasks:
             self._queue.append(_Queued(connection, task))
         self._wake()

@@ -89,25 +89,29 @@ def read_record(path: Path) -> Running:
 
 
 class TaskMemory:
-    """Measures the tasks of one worker, and tells the node which one runs.
+    """Measures the tasks of one worker, and tells the node which one runs."""
 
-    Args:
-        record: the file for the node.
-    """
-
-    def __init__(self, record: Path) -> None:
-        self._fd = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-        self._reset = -1
-        with contextlib.suppress(OSError):  # without it, only what is left at the end is seen
-            self._reset = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+    def __init__(self) -> None:
+        self._fd = self._statm = self._status = self._reset = -1
         #: functions whose last run took no time
         self._short: set[tuple[bytes, str]] = set()
         self._before = 0
         #: own memory when the actor began that this worker is
         self._actor_before = 0
         self._measuring = False
+        self._baseline = 0
+
+    def start(self, record: Path) -> None:
+        """Take what this process uses now for what it uses without any task.
+
+        Args:
+            record: the file for the node.
+        """
+        self._fd = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # without it, only what is left at the end is seen
+            self._reset = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
         self._baseline = self._own()
         self._tell(Running(self._baseline))
 

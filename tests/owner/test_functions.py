@@ -54,6 +54,15 @@ def test_a_function_is_shipped_once_and_fetched_once() -> None:
     assert fetched == [b"driver-1"]
 
 
+def test_a_function_that_was_brought_is_not_asked_for() -> None:
+    exported = ExportedFunctions()
+    function_id = exported.export(add)
+    loaded = LoadedFunctions(lambda *_: pytest.fail("it was asked for"))
+    loaded.bring(function_id, exported.blob(function_id) or b"")
+    assert loaded.load(function_id, b"driver-1")(2, 3) == 5
+    assert loaded.load(function_id, b"driver-1")(3, 4) == 7
+
+
 def test_functions_that_differ_only_in_their_closure_are_told_apart() -> None:
     exported = ExportedFunctions()
     loaded = LoadedFunctions(lambda function_id, _: exported.blob(function_id) or b"")

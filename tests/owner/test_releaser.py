@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from millpond.objectstore.mapping import ArenaMapping
 from millpond.owner.runtime import Runtime
 from millpond.wire.framing import FrameDecoder
 from millpond.wire.ids import ProcessId, new_process_id
-from millpond.wire.messages import STORED, DeleteObjects, UnpinObjects, Value
+from millpond.wire.messages import STORED, DeleteObjects, Hello, UnpinObjects, Value
 
 
 class Node:
@@ -29,16 +30,17 @@ class Node:
 
 
 @pytest.fixture
-def node_and_runtime() -> Iterator[tuple[Node, Runtime]]:
+def node_and_runtime(tmp_path: Path) -> Iterator[tuple[Node, Runtime]]:
     arena = os.memfd_create("arena")
     os.ftruncate(arena, 1 << 16)
-    runtime = Runtime(new_process_id(), "", ArenaMapping(arena, 1 << 16), "driver")
+    runtime = Runtime(str(tmp_path), ArenaMapping(arena, 1 << 16), "driver")
     os.close(arena)
     ours, theirs = socket.socketpair()
     theirs.settimeout(30)
-    runtime.node = runtime.reactor.adopt(ours)
-    runtime.reactor.start()
-    yield Node(theirs), runtime
+    runtime.start(new_process_id(), ours)
+    node = Node(theirs)
+    assert isinstance(node.next_message(), Hello)
+    yield node, runtime
     runtime.close()
     theirs.close()
 

@@ -36,6 +36,7 @@ class End:
         self.closed: SimpleQueue[Connection] = SimpleQueue()
         self.senders: SimpleQueue[Connection] = SimpleQueue()
         self.reactor = reactor(self._on_messages, self.closed.put, name)
+        self.reactor.open()
 
     def _on_messages(self, connection: Connection, messages: list[Any]) -> None:
         for message in messages:

@@ -27,7 +27,8 @@ def task(name: str = "f", memory: int = 0, *, retriable: bool = True) -> Task:
 
 
 def test_the_peak_is_seen_though_nothing_of_it_is_left(record: Path) -> None:
-    memory = TaskMemory(record)
+    memory = TaskMemory()
+    memory.start(record)
     for size in (200, 100):  # the second is less: the mark was reset
         memory.begin(task())
         block = bytearray(size * MIB)
@@ -36,7 +37,8 @@ def test_the_peak_is_seen_though_nothing_of_it_is_left(record: Path) -> None:
 
 
 def test_what_was_there_before_and_what_is_shared_do_not_count(record: Path) -> None:
-    memory = TaskMemory(record)
+    memory = TaskMemory()
+    memory.start(record)
     before = bytearray(50 * MIB)
     fd = os.memfd_create("shared")
     os.truncate(fd, 100 * MIB)
@@ -54,7 +56,8 @@ def test_what_was_there_before_and_what_is_shared_do_not_count(record: Path) -> 
 
 
 def test_short_tasks_are_not_looked_at_twice(record: Path) -> None:
-    memory = TaskMemory(record)
+    memory = TaskMemory()
+    memory.start(record)
     for _ in range(2):
         memory.begin(task())
         assert memory.end(task(), LONG / 2) == 0
@@ -74,7 +77,8 @@ def test_short_tasks_are_not_looked_at_twice(record: Path) -> None:
 def test_the_node_always_hears_of_tasks_with_terms_of_their_own(
     record: Path, special: Task
 ) -> None:
-    memory = TaskMemory(record)
+    memory = TaskMemory()
+    memory.start(record)
     for _ in range(2):
         memory.begin(special)
         running = read_record(record)
@@ -87,7 +91,8 @@ def test_the_node_always_hears_of_tasks_with_terms_of_their_own(
 
 
 def test_a_short_record_after_a_long_one_is_read_whole(record: Path) -> None:
-    memory = TaskMemory(record)
+    memory = TaskMemory()
+    memory.start(record)
     long = task("n" * 1000, memory=1 << 40)
     memory.begin(long)
     running = read_record(record)
