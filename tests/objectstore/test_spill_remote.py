@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow.fs as pafs
 import pytest
 
-from millpond.objectstore.fileio import is_full, map_file, write_file
+from millpond.objectstore.fileio import is_full, map_file
 from millpond.objectstore.spill import remote
+from millpond.objectstore.spill.checked_file import write_checked
 from millpond.objectstore.spill.remote import RemoteStorage
 from millpond.objectstore.spill.storage import CorruptSpill
 from millpond.objectstore.spill.uri import without_secrets
@@ -217,7 +218,7 @@ def test_the_quota_is_kept(make: Make) -> None:
 def test_objects_written_by_other_processes_stay_local(make: Make) -> None:
     place = make()
     found = place.storage.direct_path(b"large", 1000)
-    write_file(found.path, [b"d" * 1000])
+    write_checked(found.path, [b"d" * 1000])
     assert place.storage.locate(b"large") == found
     assert place.keys() == []
     place.storage.delete([b"large"])
