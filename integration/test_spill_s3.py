@@ -15,7 +15,7 @@ import millpond
 from integration.conftest import MIB, assert_store_empty, eventually
 from integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 from integration.shuffling import expected_sum, shuffle
-from millpond.errors import ConfigurationError
+from millpond.errors import ConfigurationError, SpillUnavailableError
 
 Start = Callable[..., millpond.Context]
 
@@ -46,6 +46,16 @@ def block(value: int, size: int = 4 * MIB) -> np.ndarray:
 @millpond.remote
 def is_block(array: np.ndarray, value: int) -> bool:
     return bool((array == value % 256).all())
+
+
+@millpond.remote
+def make_block(value: int) -> np.ndarray:
+    return block(value)
+
+
+@millpond.remote
+def read_inside(refs: list[millpond.ObjectRef]) -> int:
+    return int(millpond.get(refs[0])[0])
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])
@@ -170,6 +180,29 @@ def test_a_server_that_is_killed_and_restarted_loses_nothing(
     assert not worker.is_alive()
     assert ready == [True] * 20
     assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(refs)]))
+
+
+@pytest.mark.slow
+def test_a_server_that_stays_away_is_named_and_nothing_is_lost(
+    start: Start, server: S3Server
+) -> None:
+    uri = server.uri(f"{BUCKET}/away")
+    start(object_store_memory=16 * MIB, spill=millpond.SpillOptions(uri, read_timeout=1.0))
+    refs = [millpond.put(block(i)) for i in range(10)]
+    made = [make_block.remote(i) for i in range(10)]
+    millpond.wait(made, num_returns=10)
+    server.kill()
+    text = rf"{refs[0].hex()} cannot be read now: .*s3://{BUCKET}/away.*It is not lost"
+    with pytest.raises(SpillUnavailableError, match=text):
+        millpond.get(refs[0])
+    with pytest.raises(SpillUnavailableError, match=text):
+        millpond.get(is_block.remote(refs[0], 0))
+    with pytest.raises(SpillUnavailableError, match=text):
+        millpond.get(read_inside.remote([refs[0]]))
+    server.start()
+    assert (millpond.get(refs[0]) == 0).all()
+    assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(refs)]))
+    assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(made)]))
 
 
 def test_a_server_that_is_gone_does_not_stop_the_end(tmp_path: Path, start: Start) -> None:

@@ -29,11 +29,20 @@ from millpond.objectstore.commands import (
 from millpond.objectstore.core import StoreCore
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.mapping import ArenaMapping
-from millpond.objectstore.spill.storage import FileExtent, SpillStatistics, Storage
+from millpond.objectstore.spill.storage import CorruptSpill, FileExtent, SpillStatistics, Storage
 from millpond.objectstore.states import ObjectState
 from millpond.objectstore.statistics import StoreStatistics
 
-from ..wire.messages import IN_ARENA, IN_FILE, LOST, MISSING, PRESENT, REFUSED, Location
+from ..wire.messages import (
+    IN_ARENA,
+    IN_FILE,
+    LOST,
+    MISSING,
+    PRESENT,
+    REFUSED,
+    UNREACHABLE,
+    Location,
+)
 from .file_work import FileWork
 from .notices import Notices
 
@@ -310,7 +319,7 @@ class ObjectService:
                 _log.error("object %s could not be read: %s", place.oid.hex(), found)
             client = self._waiting[token][0].client
             self._execute(self.core.unreadable(place.oid, client))
-            self._answer(token, Location(LOST, reason=f"({found})"))
+            self._answer(token, Location(LOST, reason=_what_became(found)))
 
         self._files.locate(place.oid, answer)
 
@@ -357,9 +366,9 @@ class ObjectService:
         self._execute(self.core.restored(object_id))
 
     def restore_failed(self, object_id: bytes, error: Exception) -> None:
-        """An object could not be read; its readers are told that it is lost."""
+        """An object could not be read; its readers are told that it is lost, or unreachable."""
         _log.error("object %s could not be restored: %s", object_id.hex(), error)
-        self._execute(self.core.restore_failed(object_id), f"({error})")
+        self._execute(self.core.restore_failed(object_id), _what_became(error))
 
     def spills_failed(self, object_ids: list[bytes], error: Exception) -> None:
         """Objects could not be written; they stay in memory."""
@@ -392,3 +401,8 @@ class ObjectService:
     def _out_of_disk(self) -> None:
         self._out_of_disk_timer = None
         self._execute(self.core.out_of_disk())
+
+
+def _what_became(error: Exception) -> str:
+    """Why an object could not be read: its bytes are gone, or just cannot be had now."""
+    return f"({error})" if isinstance(error, CorruptSpill) else f"{UNREACHABLE}{error}"

@@ -306,9 +306,12 @@ class TaskService:
         lost = {oid: at for oid, at in locations.items() if at.kind in (m.MISSING, m.LOST)}
         if lost or node_task.cancelled:
             self._objects.unpin([oid for oid in locations if oid not in lost], worker.worker_id)
+            reasons = [at.reason for at in lost.values() if at.reason]
+            # What may be read another time must not be rebuilt with what is lost.
+            reasons.sort(key=lambda reason: not reason.startswith(m.UNREACHABLE))
             self._lost(
                 node_task,
-                next((at.reason for at in lost.values() if at.reason), m.NOT_IN_STORE),
+                next(iter(reasons), m.NOT_IN_STORE),
                 cancelled=node_task.cancelled,
                 arguments=[a for a in node_task.task.arguments if a.object_id in lost],
             )

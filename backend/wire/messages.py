@@ -41,6 +41,8 @@ PRESENT = 5  #: the object of a rerun can be read as it is
 
 #: what became of a MISSING object
 NOT_IN_STORE = "it is not in the store any more"
+#: begins the reason of a LOST object that may be read another time
+UNREACHABLE = "unreachable: "
 
 
 class OutOfMemory(msgspec.Struct, array_like=True):
@@ -417,6 +419,7 @@ class SpillSettings(msgspec.Struct, array_like=True):
     quota: int | None
     free_space_floor: int | None
     disk_full_timeout: float
+    read_timeout: float = 120.0
 
 
 class Start(msgspec.Struct, array_like=True, tag=70):

@@ -274,6 +274,10 @@ class LocalStorage:
             cause: Exception = error
         except (ChecksumMismatch, ShortFile) as error:
             reason, cause = str(error), error
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            reason, cause = f"the disk cannot read it ({error})", error
         else:
             return
         with self._lock:
