@@ -31,11 +31,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def server(running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """The server, with its keys in the environment, as a user would have them."""
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys in the environment, as a user would have them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.fixture
+def server(running: S3Server, credentials: None) -> S3Server:
     return running
 
 
@@ -180,6 +184,32 @@ def test_a_server_that_is_killed_and_restarted_loses_nothing(
     assert not worker.is_alive()
     assert ready == [True] * 20
     assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(refs)]))
+
+
+@pytest.mark.slow
+def test_a_server_that_answers_with_status_500_is_asked_again(
+    start: Start, tmp_path: Path, credentials: None
+) -> None:
+    server = S3Server(tmp_path / "s3", apart=True)
+    try:
+        server.start()
+        start(object_store_memory=16 * MIB, spill=server.uri(f"{BUCKET}/x"))
+        refs = [millpond.put(block(i)) for i in range(8)]
+        key = server.keys()[0]
+        server.kill_data()
+        with pytest.raises(OSError, match="INTERNAL_FAILURE"):
+            server.read(key)
+        check = is_block.remote(refs[0], 0)
+        ready, _ = millpond.wait([check], timeout=3.0)
+        assert not ready, "it is on the server only"
+        server.start_data()
+        assert millpond.get(check)
+        assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(refs)]))
+        del refs, check
+        millpond.shutdown()
+        assert server.keys() == []
+    finally:
+        server.kill()
 
 
 @pytest.mark.slow
