@@ -231,6 +231,10 @@ class ObjectService:
         if self.core.requests.queue and not self.core.room.can_spill:
             self._execute(self.core.recheck())
 
+    def waits_for_room(self) -> bool:
+        """Whether somebody waits for room."""
+        return bool(self.core.requests.queue)
+
     def statistics(self) -> StoreStatistics:
         """Return a snapshot of the store."""
         return self.core.statistics()

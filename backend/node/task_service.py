@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .actor_service import ActorService
     from .object_service import ObjectService
     from .server import Peer
+    from .stalemate import StalemateFinder
     from .worker_pool import Worker, WorkerPool
 
 __all__ = ["TaskService"]
@@ -75,6 +76,8 @@ class TaskService:
         #: when a task ended last, by the loop's clock
         self._last_end = -_LETTING_GO
         self._recheck: asyncio.TimerHandle | None = None
+        #: finds out whether processes that hold something will ever let go of it
+        self.stalemate: StalemateFinder
         #: owner -> finished tasks that it may be reacting to
         self._reacting: dict[bytes, int] = {}
 
@@ -237,14 +240,14 @@ class TaskService:
             for worker in self.pool.workers.values()
             if (grant := grants.get(worker.grant_key)) is not None and grant.lent
         }
-        if not holding <= waiting | lent:
-            return True
         stuck = {
             worker.grant_key for worker in self.pool.workers.values() if worker.worker_id in waiting
         }
         running = (key for key, grant in grants.items() if not grant.lent and key not in stuck)
         if any(grants[key].kind is not Kind.ACTOR for key in running):
             return True
+        if not holding <= waiting | lent:
+            return not self.stalemate.take()
         return self._may_react()
 
     def _may_react(self) -> bool:

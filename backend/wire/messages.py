@@ -267,6 +267,21 @@ class DeleteObjects(msgspec.Struct, array_like=True, tag=36):
     object_ids: list[bytes]
 
 
+class AskStanding(msgspec.Struct, array_like=True, tag=37):
+    """Node to process: what do your threads do?"""
+
+    request: int
+
+
+class Standing(msgspec.Struct, array_like=True, tag=38):
+    """Answers AskStanding; see `millpond.scheduler.stalemate`."""
+
+    request: int
+    waiting: int
+    threads: int
+    served: int
+
+
 # --- between a process and its node: scheduling ----------------------------------------------
 
 
@@ -609,6 +624,8 @@ Message = (
     | PinObjects
     | UnpinObjects
     | DeleteObjects
+    | AskStanding
+    | Standing
     | RequestLeases
     | LeaseGranted
     | ReturnLease
