@@ -40,6 +40,7 @@ def run_worker(
     runtime.resources = settings.resources
     runtime.task_memory = settings.resources["memory"] // UNIT
     memory = TaskMemory(record_path(settings.session_dir, worker_id))
+    memory.watch_imports()
     executor = Executor(runtime, *streams, memory)
     runtime.before_wait = executor.before_wait
     runtime.after_wait = executor.after_wait
