@@ -1,8 +1,9 @@
 """Finds out whether those who wait for room in the store wait for ever.
 
 Without spilling, room comes only from a process that lets go of something. One that waits itself,
-for a result or for room, does not. So while somebody waits for room and nobody is known to work, all
-processes are asked again and again what they do; what the answers mean is `scheduler.stalemate`.
+for a result or for room, does not. So while somebody waits for room and nobody is known to work,
+all processes are asked again and again what they do; `scheduler.stalemate` knows what the answers
+mean.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class ImportFinder:
 
     def install(self) -> None:
         """Notice imports from now on."""
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
