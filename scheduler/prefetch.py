@@ -11,8 +11,8 @@ __all__ = ["worth_restoring"]
 
 #: arguments of waiting tasks that are looked at, at most
 _LOOKED_AT = 1024
-#: waiting tasks that are looked at for each that runs: what is brought back sooner than it has to be
-#: takes the room of something else, which has to be brought back as well
+#: waiting tasks that are looked at for each that runs: what comes back sooner than it has to takes
+#: the room of something else, which must come back as well
 _TASKS_AHEAD = 2
 
 
