@@ -28,6 +28,7 @@ __all__ = [
     "ResourceError",
     "SerializationError",
     "SessionNotFoundError",
+    "SpillUnavailableError",
     "TaskCancelledError",
     "TaskError",
     "WorkerCrashedError",
@@ -76,6 +77,13 @@ class ActorDiedError(MillpondError):
 
 class ObjectLostError(MillpondError):
     """The bytes of an object are gone and cannot be rebuilt; the text says why for both."""
+
+
+class SpillUnavailableError(MillpondError, OSError):
+    """A spilled value cannot be read now: where it is kept does not answer; the text says where.
+
+    The value is not lost: using the ref again tries it again.
+    """
 
 
 class OwnerDiedError(ObjectLostError):

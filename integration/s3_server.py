@@ -24,10 +24,17 @@ BUCKET = "spill-bucket"
 
 
 class S3Server:
-    """One server; its data survive `kill` and `start`."""
+    """One server; its data survive `kill` and `start`.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: for its files.
+        apart: keep the data in another process, without which the server answers with status 500.
+    """
+
+    def __init__(self, directory: Path, *, apart: bool = False) -> None:
         self._directory = directory
+        self._apart = apart
+        self._volumes: subprocess.Popen[bytes] | None = None
         self._program = find_program()
         directory.mkdir(parents=True, exist_ok=True)
         keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
@@ -45,25 +52,46 @@ class S3Server:
         """Start the server and wait until it answers."""
         names = ["-s3.port", "-s3.port.grpc", "-filer.port", "-filer.port.grpc", "-master.port"]
         names += ["-master.port.grpc", "-volume.port", "-volume.port.grpc"]
-        ports = [f"{name}={port}" for name, port in zip(names, self._ports, strict=True)]
+        self._process = self._run(
+            *("server", "-s3", f"-volume={str(not self._apart).lower()}"),
+            *(f"{name}={port}" for name, port in zip(names, self._ports, strict=True)),
+            f"-s3.config={self._directory / 's3.json'}",
+            *("-s3.autoCreateBucket=false", "-master.volumeSizeLimitMB=128"),
+            *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+            *("-volume.max=40", "-master.telemetry=false"),
+        )
+        if self._apart:
+            self.start_data()
+        eventually(self._works, f"the S3 server works, see {self._directory / 'log'}", 60.0)
+
+    def start_data(self) -> None:
+        """Start the process that has the data."""
+        *_, master, master_grpc, port, grpc = self._ports
+        self._volumes = self._run(
+            *("volume", f"-mserver=127.0.0.1:{master}.{master_grpc}", "-max=40"),
+            *(f"-port={port}", f"-port.grpc={grpc}"),
+        )
+
+    def kill_data(self) -> None:
+        """Kill the process that has the data: the server answers, but with status 500."""
+        if self._volumes is not None:
+            self._volumes.kill()
+            self._volumes.wait()
+            self._volumes = None
+
+    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
+        where = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self._directory}"]
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(self._program, "server", "-s3", *ports),
-                    *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self._directory}"),
-                    f"-s3.config={self._directory / 's3.json'}",
-                    *("-s3.autoCreateBucket=false", "-master.volumeSizeLimitMB=128"),
-                    *("-s3.port.iceberg=0", "-s3.port.lance=0"),
-                    *("-volume.max=40", "-master.telemetry=false"),
-                ],
+            return subprocess.Popen(
+                [self._program, *arguments, *where],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
-        eventually(self._works, f"the S3 server works, see {self._directory / 'log'}", 60.0)
 
     def kill(self) -> None:
         """Kill the server, as a crash would."""
+        self.kill_data()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -78,6 +106,11 @@ class S3Server:
         selector = pyarrow.fs.FileSelector(BUCKET, recursive=True)
         found = self._filesystem().get_file_info(selector)
         return [info.path for info in found if info.type == pyarrow.fs.FileType.File]
+
+    def read(self, key: str) -> bytes:
+        """What the server says is in an object."""
+        with self._filesystem().open_input_file(key) as file:
+            return bytes(file.read())
 
     def _filesystem(self) -> pyarrow.fs.S3FileSystem:
         return pyarrow.fs.S3FileSystem(

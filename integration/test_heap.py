@@ -193,6 +193,32 @@ def test_more_than_was_declared_is_refused_at_once(
     assert millpond.statistics().memory_kills == 1
 
 
+def test_what_a_task_imports_is_not_what_it_declared(
+    start: Callable[..., millpond.Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large_module.py").write_text(
+        "import time\n"
+        "kept = []\n"
+        "for _ in range(150):\n"
+        "    kept.append(bytearray(b'x') * (1 << 20))\n"
+        "    time.sleep(0.005)\n"  # so that it is seen while it grows
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    start(num_cpus=1)
+
+    @millpond.remote(memory=64 * MIB)
+    def importing(mebibytes: int) -> int:
+        import large_module
+
+        return len(large_module.kept) + len(hold(mebibytes))
+
+    assert millpond.get(importing.remote(50)) == 200
+    assert millpond.get(Importer.options(memory=64 * MIB).remote().use.remote(50)) == 200
+    assert millpond.statistics().memory_kills == 0
+    with pytest.raises(millpond.OutOfMemoryError, match="more than the 64 MiB that it declared"):
+        millpond.get(importing.remote(150))
+
+
 def test_memory_that_a_worker_had_is_not_the_fault_of_who_comes_next(
     start: Callable[..., millpond.Context],
 ) -> None:
@@ -248,6 +274,14 @@ def test_who_may_not_run_twice_fails(
     assert 150 in outcomes, "the oldest goes on"
     assert -1 in outcomes
     assert runs.read_text() == "xxx"
+
+
+@millpond.remote
+class Importer:
+    def use(self, mebibytes: int) -> int:
+        import large_module
+
+        return len(large_module.kept) + len(hold(mebibytes))
 
 
 @millpond.remote

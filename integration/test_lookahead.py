@@ -38,6 +38,23 @@ def test_what_waiting_tasks_need_is_restored_ahead(start: Callable[..., millpond
     assert store.peak <= 64 * MIB
 
 
+def test_inputs_that_do_not_fit_together_are_restored_once(
+    start: Callable[..., millpond.Context],
+) -> None:
+    """Two reducers of four objects each, room for six, and two slots."""
+    start(object_store_memory=6 * (4 * MIB + 4096), num_cpus=2)
+    refs = [block.remote(value) for value in range(8)]
+    millpond.wait(refs, num_returns=len(refs))
+    filler = millpond.put(np.zeros(24 * MIB, dtype=np.uint8))  # all others must leave
+    eventually(lambda: millpond.statistics().store.spilled_objects == 8, "they are in files")
+    del filler
+    sums = [total.remote(*refs[:4]), total.remote(*refs[4:])]
+    assert millpond.get(sums) == [6, 22]
+    store = millpond.statistics().store
+    assert store.restores_total <= 8
+    assert store.restored_bytes_total <= 8 * (4 * MIB + 4096)
+
+
 def test_what_a_task_at_its_owner_will_need_stays(
     start: Callable[..., millpond.Context], tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ import millpond
 from integration.conftest import MIB, assert_store_empty, eventually
 from integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 from integration.shuffling import expected_sum, shuffle
-from millpond.errors import ConfigurationError
+from millpond.errors import ConfigurationError, SpillUnavailableError
 
 Start = Callable[..., millpond.Context]
 
@@ -31,11 +31,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def server(running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """The server, with its keys in the environment, as a user would have them."""
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys in the environment, as a user would have them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.fixture
+def server(running: S3Server, credentials: None) -> S3Server:
     return running
 
 
@@ -46,6 +50,16 @@ def block(value: int, size: int = 4 * MIB) -> np.ndarray:
 @millpond.remote
 def is_block(array: np.ndarray, value: int) -> bool:
     return bool((array == value % 256).all())
+
+
+@millpond.remote
+def make_block(value: int) -> np.ndarray:
+    return block(value)
+
+
+@millpond.remote
+def read_inside(refs: list[millpond.ObjectRef]) -> int:
+    return int(millpond.get(refs[0])[0])
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])
@@ -170,6 +184,55 @@ def test_a_server_that_is_killed_and_restarted_loses_nothing(
     assert not worker.is_alive()
     assert ready == [True] * 20
     assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(refs)]))
+
+
+@pytest.mark.slow
+def test_a_server_that_answers_with_status_500_is_asked_again(
+    start: Start, tmp_path: Path, credentials: None
+) -> None:
+    server = S3Server(tmp_path / "s3", apart=True)
+    try:
+        server.start()
+        start(object_store_memory=16 * MIB, spill=server.uri(f"{BUCKET}/x"))
+        refs = [millpond.put(block(i)) for i in range(8)]
+        key = server.keys()[0]
+        server.kill_data()
+        with pytest.raises(OSError, match="INTERNAL_FAILURE"):
+            server.read(key)
+        check = is_block.remote(refs[0], 0)
+        ready, _ = millpond.wait([check], timeout=3.0)
+        assert not ready, "it is on the server only"
+        server.start_data()
+        assert millpond.get(check)
+        assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(refs)]))
+        del refs, check
+        millpond.shutdown()
+        assert server.keys() == []
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+def test_a_server_that_stays_away_is_named_and_nothing_is_lost(
+    start: Start, server: S3Server
+) -> None:
+    uri = server.uri(f"{BUCKET}/away")
+    start(object_store_memory=16 * MIB, spill=millpond.SpillOptions(uri, read_timeout=1.0))
+    refs = [millpond.put(block(i)) for i in range(10)]
+    made = [make_block.remote(i) for i in range(10)]
+    millpond.wait(made, num_returns=10)
+    server.kill()
+    text = rf"{refs[0].hex()} cannot be read now: .*s3://{BUCKET}/away.*It is not lost"
+    with pytest.raises(SpillUnavailableError, match=text):
+        millpond.get(refs[0])
+    with pytest.raises(SpillUnavailableError, match=text):
+        millpond.get(is_block.remote(refs[0], 0))
+    with pytest.raises(SpillUnavailableError, match=text):
+        millpond.get(read_inside.remote([refs[0]]))
+    server.start()
+    assert (millpond.get(refs[0]) == 0).all()
+    assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(refs)]))
+    assert all(millpond.get([is_block.remote(ref, i) for i, ref in enumerate(made)]))
 
 
 def test_a_server_that_is_gone_does_not_stop_the_end(tmp_path: Path, start: Start) -> None:

@@ -400,7 +400,23 @@ class StoreCore:
             commands.extend(Lost(token, oid) for token in self.requests.take_waiters(record))
         return self._settle(commands)
 
+    def unreadable(self, oid: bytes, client: bytes) -> list[Command]:
+        """The file that a client was to read an object from is gone, or cannot be read.
+
+        Its pin ends. The object stays: a later pin tries again, a create replaces it when nobody
+        reads it any more.
+        """
+        record = self.table.records.get(oid)
+        if record is not None and record.state is _SPILLED:
+            record.damaged = True
+        return self.unpin(oid, client)
+
     # -- looking at it --
+
+    def is_damaged(self, oid: bytes) -> bool:
+        """Whether the last attempt to read an object's file failed."""
+        record = self.table.records.get(oid)
+        return record is not None and record.damaged
 
     def statistics(self) -> StoreStatistics:
         """A snapshot of the sums."""

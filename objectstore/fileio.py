@@ -124,7 +124,14 @@ def map_file(
             )
         finally:
             os.close(fd)
-    return pa.foreign_buffer(content.address + skipped, size, base=(content, pin))
+    return foreign_buffer(content.address + skipped, size, (content, pin))
+
+
+def foreign_buffer(address: int, size: int, base: object) -> pa.Buffer:
+    """A read-only buffer over memory that lasts as long as `base`, which the buffer keeps alive."""
+    import pyarrow as pa  # takes 100 ms, and many processes never read a large value
+
+    return pa.foreign_buffer(address, size, base=base)
 
 
 def punch(fd: int, offset: int, size: int) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from .copying import address_of
-from .fileio import byte_views, map_file, pwrite_all, write_file
+from .fileio import byte_views, map_file, pwrite_all
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,9 +120,15 @@ class ArenaMapping:
         self._check(offset, size)
         return pa.foreign_buffer(self._address + offset, size, base=(self._bytes, pin))
 
-    #: Objects in files are written and read by the same means: `millpond.objectstore.fileio`.
-    write_file = staticmethod(write_file)
+    #: Objects in files are read by the same means.
     map_file = staticmethod(map_file)
+
+    @staticmethod
+    def write_file(path: str | os.PathLike[str], parts: Sequence[ReadableBuffer]) -> None:
+        """Write an object to a file: see `millpond.objectstore.spill.checked_file`."""
+        from .spill.checked_file import write_checked  # few processes ever need it
+
+        write_checked(path, parts)
 
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size < 0 or offset + size > self.capacity:

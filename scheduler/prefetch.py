@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from .queue import LeaseQueue
 
@@ -10,6 +11,9 @@ __all__ = ["worth_restoring"]
 
 #: arguments of waiting tasks that are looked at, at most
 _LOOKED_AT = 1024
+#: waiting tasks that are looked at for each that runs: what comes back sooner than it has to takes
+#: the room of something else, which must come back as well
+_TASKS_AHEAD = 2
 
 
 def worth_restoring(queue: LeaseQueue, is_spilled: Callable[[bytes], bool]) -> Iterator[bytes]:
@@ -25,7 +29,8 @@ def worth_restoring(queue: LeaseQueue, is_spilled: Callable[[bytes], bool]) -> I
     admission = queue.admission
     room = admission.capacity - admission.promised
     seen: set[bytes] = set()
-    for request in queue.upcoming():
+    ahead = _TASKS_AHEAD * max(1, len(queue.grants))
+    for request in islice(queue.upcoming(), ahead):
         for object_id, size in request.arguments.items():
             if object_id in seen or object_id in admission:
                 continue

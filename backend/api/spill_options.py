@@ -31,6 +31,8 @@ class SpillOptions:
             100 MB.
         disk_full_timeout: seconds to wait for space when everything is full, before that is an
             error.
+        read_timeout: seconds for which reading from a bucket is tried again while it does not
+            answer, before that is an error.
 
     Raises:
         ConfigurationError: one of them is wrong.
@@ -41,6 +43,7 @@ class SpillOptions:
     quota: int | None = None
     free_space_floor: int | None = None
     disk_full_timeout: float = 30.0
+    read_timeout: float = 120.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "locations", _checked_locations(self.locations))
@@ -57,19 +60,18 @@ class SpillOptions:
                 raise ConfigurationError(
                     f"{name} must be bytes as an int of at least {least}, it is {value!r}"
                 )
-        patience = self.disk_full_timeout
-        wrong = isinstance(patience, bool) or not isinstance(patience, int | float)
-        if wrong or not 0 <= patience < math.inf:
-            raise ConfigurationError(
-                f"disk_full_timeout must be seconds, 0 or more, it is {patience!r}"
-            )
+        for name in ("disk_full_timeout", "read_timeout"):
+            patience = getattr(self, name)
+            wrong = isinstance(patience, bool) or not isinstance(patience, int | float)
+            if wrong or not 0 <= patience < math.inf:
+                raise ConfigurationError(f"{name} must be seconds, 0 or more, it is {patience!r}")
 
     def __repr__(self) -> str:
         locations = [without_secrets(each) if "://" in each else each for each in self._paths()]
         return (
             f"SpillOptions(locations={locations}, compression={self.compression!r}, "
             f"quota={self.quota}, free_space_floor={self.free_space_floor}, "
-            f"disk_full_timeout={self.disk_full_timeout})"
+            f"disk_full_timeout={self.disk_full_timeout}, read_timeout={self.read_timeout})"
         )
 
     @property
@@ -108,6 +110,7 @@ def spill_settings(spill: SpillOptions | Literal[False]) -> SpillSettings | None
         quota=spill.quota,
         free_space_floor=spill.free_space_floor,
         disk_full_timeout=float(spill.disk_full_timeout),
+        read_timeout=float(spill.read_timeout),
     )
 
 

@@ -34,6 +34,7 @@ from .memory_service import MemoryService
 from .object_service import ObjectService
 from .server import NodeServer, Peer
 from .spill_storage import open_storage, spill_places
+from .stalemate import StalemateFinder
 from .task_service import TaskService
 from .worker_pool import WorkerPool
 
@@ -146,6 +147,9 @@ async def _serve(
         spill_places(settings.spill, settings.session_dir),
     )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
+    server.tasks.stalemate = StalemateFinder(
+        server.ask_all, server.objects.waits_for_room, server.objects.recheck, loop
+    )
     server.lookahead = Lookahead(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)

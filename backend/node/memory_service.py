@@ -159,7 +159,7 @@ class MemoryService:
             Role.ACTOR if is_actor else Role.TASK,
             order[grant.key],
             reserved,
-            reserved if is_actor else running.declared,
+            0 if running.importing else reserved if is_actor else running.declared,
             max(own - running.before, 0) if running.before else 0,
             running.retriable,
         )

@@ -29,11 +29,20 @@ from millpond.objectstore.commands import (
 from millpond.objectstore.core import StoreCore
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.mapping import ArenaMapping
-from millpond.objectstore.spill.storage import FileExtent, SpillStatistics, Storage
+from millpond.objectstore.spill.storage import CorruptSpill, FileExtent, SpillStatistics, Storage
 from millpond.objectstore.states import ObjectState
 from millpond.objectstore.statistics import StoreStatistics
 
-from ..wire.messages import IN_ARENA, IN_FILE, LOST, MISSING, PRESENT, REFUSED, Location
+from ..wire.messages import (
+    IN_ARENA,
+    IN_FILE,
+    LOST,
+    MISSING,
+    PRESENT,
+    REFUSED,
+    UNREACHABLE,
+    Location,
+)
 from .file_work import FileWork
 from .notices import Notices
 
@@ -43,6 +52,10 @@ _log = logging.getLogger("millpond.store")
 
 #: seconds after which a failed spill is tried again
 _RETRY_SPILL = 1.0
+#: seconds that the new bytes of a lost object wait for those who still read its damaged file
+_READERS_LEAVE = 5.0
+#: seconds between two looks at them
+_LOOK_AGAIN = 0.02
 
 
 class _Batch:
@@ -104,6 +117,8 @@ class ObjectService:
         self._tokens = itertools.count()
         self._waiting: dict[int, tuple[_Batch, int]] = {}
         self._retry: asyncio.TimerHandle | None = None
+        #: token -> who rebuilds an object that others read, and when that is looked at again
+        self._retries: dict[int, tuple[bytes, asyncio.TimerHandle]] = {}
 
     # --- requests ---
 
@@ -123,7 +138,9 @@ class ObjectService:
         batch = _Batch(len(object_ids), client, answer)
         for index, (object_id, size) in enumerate(zip(object_ids, sizes, strict=True)):
             if rebuild:
-                self._rebuild(object_id, size, client, self._token(batch, index))
+                token = self._token(batch, index)
+                deadline = self._loop.time() + _READERS_LEAVE
+                self._rebuild(object_id, size, client, token, deadline)
                 continue
             if object_id in self.core.table.records:
                 # A stale attempt of the same task left it; nobody was told of that one.
@@ -131,8 +148,14 @@ class ObjectService:
             token = self._token(batch, index)
             self._execute(self.core.create(object_id, size, client, token))
 
-    def _rebuild(self, object_id: bytes, size: int, client: bytes, token: int) -> None:
+    def _rebuild(
+        self, object_id: bytes, size: int, client: bytes, token: int, deadline: float
+    ) -> None:
         """Make room for an object unless it can be read, which an attempt to read it tells."""
+        self._retries.pop(token, None)
+
+        def again() -> None:
+            self._rebuild(object_id, size, client, token, deadline)
 
         def tried(found: list[Location]) -> None:
             (location,) = found
@@ -140,8 +163,11 @@ class ObjectService:
             if location.kind not in (MISSING, LOST):
                 self._execute(self.core.unpin(object_id, client))
                 self._answer(token, Location(PRESENT, size=location.size))
-            elif record is not None and (record.pins or record.state is ObjectState.RESTORING):
-                self._rebuild(object_id, size, client, token)  # others try it again: so do we
+            elif record is not None and record.state is ObjectState.RESTORING:
+                again()  # others try it: so do we
+            elif record is not None and record.pins and self._loop.time() < deadline:
+                timer = self._loop.call_later(_LOOK_AGAIN, again)
+                self._retries[token] = client, timer
             else:
                 self._execute(self.core.create(object_id, size, client, token))
 
@@ -186,6 +212,10 @@ class ObjectService:
 
     def drop_process(self, process_id: bytes) -> None:
         """A process died: what it used and what it owned goes."""
+        for token, (client, timer) in list(self._retries.items()):
+            if client == process_id:
+                timer.cancel()
+                del self._retries[token], self._waiting[token]
         self._execute(self.core.drop_client(process_id))
         self._execute(self.core.drop_owner(process_id))
 
@@ -201,6 +231,10 @@ class ObjectService:
         if self.core.requests.queue and not self.core.room.can_spill:
             self._execute(self.core.recheck())
 
+    def waits_for_room(self) -> bool:
+        """Whether somebody waits for room."""
+        return bool(self.core.requests.queue)
+
     def statistics(self) -> StoreStatistics:
         """Return a snapshot of the store."""
         return self.core.statistics()
@@ -211,7 +245,8 @@ class ObjectService:
 
     def close(self) -> None:
         """End the file work and remove every spill file."""
-        for timer in (self._retry, self._out_of_disk_timer):
+        retries = [timer for _, timer in self._retries.values()]
+        for timer in (self._retry, self._out_of_disk_timer, *retries):
             if timer is not None:
                 timer.cancel()
         if self._files is not None:
@@ -284,16 +319,20 @@ class ObjectService:
             if isinstance(found, FileExtent):
                 self._answer(token, Location(IN_FILE, found.offset, found.size, found.path))
                 return
-            _log.error("object %s could not be read: %s", place.oid.hex(), found)
+            if not self.core.is_damaged(place.oid):  # whoever rebuilds it may look many times
+                _log.error("object %s could not be read: %s", place.oid.hex(), found)
             client = self._waiting[token][0].client
-            self._answer(token, Location(LOST, reason=f"({found})"))
-            self._execute(self.core.unpin(place.oid, client))
+            self._execute(self.core.unreadable(place.oid, client))
+            self._answer(token, Location(LOST, reason=_what_became(found)))
 
         self._files.locate(place.oid, answer)
 
     def _why(self, command: CreateRefused) -> str:
         if command.reason is Refusal.EXISTS:
-            return f"exists: object {command.oid.hex()} of an earlier attempt is still being read"
+            return (
+                f"exists: object {command.oid.hex()} of an earlier attempt is still being read, "
+                "so its new bytes have no place"
+            )
         store = self.core.statistics()
         no_room = f"{command.reason}: the object store has no room for object {command.oid.hex()}"
         used = (
@@ -331,9 +370,9 @@ class ObjectService:
         self._execute(self.core.restored(object_id))
 
     def restore_failed(self, object_id: bytes, error: Exception) -> None:
-        """An object could not be read; its readers are told that it is lost."""
+        """An object could not be read; its readers are told that it is lost, or unreachable."""
         _log.error("object %s could not be restored: %s", object_id.hex(), error)
-        self._execute(self.core.restore_failed(object_id), f"({error})")
+        self._execute(self.core.restore_failed(object_id), _what_became(error))
 
     def spills_failed(self, object_ids: list[bytes], error: Exception) -> None:
         """Objects could not be written; they stay in memory."""
@@ -366,3 +405,8 @@ class ObjectService:
     def _out_of_disk(self) -> None:
         self._out_of_disk_timer = None
         self._execute(self.core.out_of_disk())
+
+
+def _what_became(error: Exception) -> str:
+    """Why an object could not be read: its bytes are gone, or just cannot be had now."""
+    return f"({error})" if isinstance(error, CorruptSpill) else f"{UNREACHABLE}{error}"

@@ -106,6 +106,7 @@ class NodeServer:
             m.AbortObjects: lambda _, msg: self.objects.abort(msg.object_ids),
             m.UnpinObjects: lambda p, msg: self.objects.unpin(msg.object_ids, p.process_id),
             m.DeleteObjects: lambda _, msg: self.objects.delete(msg.object_ids),
+            m.Standing: lambda p, msg: self.tasks.stalemate.told(p.process_id, msg),
             m.RequestLeases: lambda p, msg: self.tasks.request_leases(p.process_id, msg),
             m.ReturnLease: lambda _, msg: self.tasks.return_lease(msg),
             m.SubmitTask: lambda p, msg: self.tasks.submit(p.process_id, msg),
@@ -142,6 +143,12 @@ class NodeServer:
         driver = self._peers.get(self._driver_id)
         if driver is not None:
             driver.send(m.StoreNotice(text))
+
+    def ask_all(self, question: msgspec.Struct) -> list[bytes]:
+        """Send every process of the session a question; return who they are."""
+        for peer in self._peers.values():
+            peer.send(question)
+        return list(self._peers)
 
     def peer(self, process_id: bytes) -> Peer | None:
         """Return the connection of a process, if it is alive."""
@@ -297,6 +304,7 @@ class NodeServer:
             if self._loop.time() > deadline:
                 break
             await asyncio.sleep(0.002)
+        self.tasks.stalemate.close()
         with contextlib.suppress(Exception):
             self.objects.close()
         driver = self._peers.get(self._driver_id)

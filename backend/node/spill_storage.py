@@ -31,6 +31,7 @@ def open_storage(settings: SpillSettings | None, session_dir: str) -> Storage | 
             compression=settings.compression,
             quota=settings.quota,
             floor=settings.free_space_floor,
+            patience=settings.read_timeout,
         )
     return LocalStorage(
         settings.directories or [session_dir],

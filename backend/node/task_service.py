@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .actor_service import ActorService
     from .object_service import ObjectService
     from .server import Peer
+    from .stalemate import StalemateFinder
     from .worker_pool import Worker, WorkerPool
 
 __all__ = ["TaskService"]
@@ -75,6 +76,8 @@ class TaskService:
         #: when a task ended last, by the loop's clock
         self._last_end = -_LETTING_GO
         self._recheck: asyncio.TimerHandle | None = None
+        #: finds out whether processes that hold something will ever let go of it
+        self.stalemate: StalemateFinder
         #: owner -> finished tasks that it may be reacting to
         self._reacting: dict[bytes, int] = {}
 
@@ -237,14 +240,14 @@ class TaskService:
             for worker in self.pool.workers.values()
             if (grant := grants.get(worker.grant_key)) is not None and grant.lent
         }
-        if not holding <= waiting | lent:
-            return True
         stuck = {
             worker.grant_key for worker in self.pool.workers.values() if worker.worker_id in waiting
         }
         running = (key for key, grant in grants.items() if not grant.lent and key not in stuck)
         if any(grants[key].kind is not Kind.ACTOR for key in running):
             return True
+        if not holding <= waiting | lent:
+            return not self.stalemate.take()
         return self._may_react()
 
     def _may_react(self) -> bool:
@@ -306,9 +309,12 @@ class TaskService:
         lost = {oid: at for oid, at in locations.items() if at.kind in (m.MISSING, m.LOST)}
         if lost or node_task.cancelled:
             self._objects.unpin([oid for oid in locations if oid not in lost], worker.worker_id)
+            reasons = [at.reason for at in lost.values() if at.reason]
+            # What may be read another time must not be rebuilt with what is lost.
+            reasons.sort(key=lambda reason: not reason.startswith(m.UNREACHABLE))
             self._lost(
                 node_task,
-                next((at.reason for at in lost.values() if at.reason), m.NOT_IN_STORE),
+                next(iter(reasons), m.NOT_IN_STORE),
                 cancelled=node_task.cancelled,
                 arguments=[a for a in node_task.task.arguments if a.object_id in lost],
             )

@@ -17,8 +17,9 @@ from ..serialization.values import deserialize, serialize
 from ..wire.messages import FAILED, INLINE, STORED, Value
 from .call_sites import call_site
 from .current import ended_session
-from .objects import PENDING, Entry
+from .objects import PENDING, Entry, dead
 from .refs import ObjectRef
+from .store_client import BytesGone
 from .waiter import Waiter
 
 if TYPE_CHECKING:
@@ -154,15 +155,21 @@ class Access:
             Exception: of a task that failed; `ObjectLostError` where a rebuild is not possible.
         """
         while True:
+            rebuilds = [entry.rebuilds for entry in entries]
             pins, lost = self._pin([entry for entry in entries if entry.state == STORED])
             if not lost:
-                break
+                for entry in entries:
+                    if entry.state == FAILED and entry.id not in pins:
+                        raise deserialize_exception(entry.data)
+                try:
+                    return [pins[e.id].buffer() if e.id in pins else e.data for e in entries]
+                except BytesGone as gone:
+                    # It was lost after it had been pinned.
+                    index = [entry.id for entry in entries].index(gone.object_id)
+                    entries[index].pin = dead
+                    lost = [(entries[index], rebuilds[index], gone.reason)]
             del pins  # the tasks that rebuild may need the room
             self._rebuild(lost, deadline)
-        for entry in entries:
-            if entry.state == FAILED and entry.id not in pins:
-                raise deserialize_exception(entry.data)
-        return [pins[e.id].buffer() if e.id in pins else e.data for e in entries]
 
     def _pin(self, entries: list[Entry]) -> tuple[dict[bytes, Any], list[tuple[Entry, int, str]]]:
         """Return the pins of stored objects, and what `_rebuild` must know of those lost."""

@@ -24,7 +24,7 @@ from .inline_budget import InlineBudget
 from .lineage import Recipe
 from .refs import ObjectRef
 
-__all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "died_value", "lost_value"]
+__all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "dead", "died_value", "lost_value"]
 
 PENDING = -1
 
@@ -59,7 +59,7 @@ class Entry:
         self.data = b""
         self.size = 0
         #: weak reference to the one ref instance
-        self.handle: Callable[[], ObjectRef[Any] | None] = _dead
+        self.handle: Callable[[], ObjectRef[Any] | None] = dead
         #: called with the entry, under the lock, when it is finished
         self.waiters: list[Callable[[Entry], None]] | None = None
         #: owned: registrations of other processes
@@ -77,13 +77,13 @@ class Entry:
         #: times that it was rebuilt
         self.rebuilds = 0
         #: weak reference to the live pin of this process
-        self.pin: Callable[[], Any] = _dead
+        self.pin: Callable[[], Any] = dead
         #: the object is the life of an actor
         self.actor = False
 
 
-def _dead() -> None:
-    return None
+def dead() -> None:
+    """Stand in for a weak reference to what is gone."""
 
 
 class Handle(weakref.ref[ObjectRef[Any]]):
@@ -279,7 +279,7 @@ class ObjectTable:
     def _remove(self, entry: Entry) -> None:
         del self.entries[entry.id]
         self.inline.used -= len(entry.data)
-        entry.handle = _dead  # breaks the cycle of the two
+        entry.handle = dead  # breaks the cycle of the two
 
     def validate(self) -> None:
         """Raise AssertionError where an entry contradicts itself."""

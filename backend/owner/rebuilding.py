@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ..errors import SpillUnavailableError
 from ..wire import messages as m
 from ..wire.ids import following
 from .lineage import Lineage, Recipe, why_not
@@ -57,9 +58,18 @@ class Rebuilding:
         Returns:
             True when the object is being rebuilt: its waiters are called when that has ended.
             False when it has a new outcome already: new bytes, or an error.
+
+        Raises:
+            SpillUnavailableError: its bytes are not gone, but cannot be read now.
         """
         if entry.state != m.STORED or entry.rebuilds > seen:
             return False
+        if reason.startswith(m.UNREACHABLE):
+            why = reason.removeprefix(m.UNREACHABLE)
+            raise SpillUnavailableError(
+                f"object {entry.id.hex()} cannot be read now: {why}. It is not lost: once the "
+                "storage answers again, its ref can be used again"
+            )
         if not entry.owned:
             return self._runtime.report_lost(entry, reason)
         if entry.task is None:

@@ -34,6 +34,7 @@ from .rebuilding import Rebuilding
 from .refs import ObjectRef
 from .releaser import Releaser
 from .requests import Requests
+from .standing import standing
 from .state_lock import StateLock
 from .store_client import StoreClient
 from .submission import Submission
@@ -72,6 +73,8 @@ class Runtime:
         self.task_memory = 0
         self._validate = validate
         self._batches = 0
+        #: questions of the node for the standing of this process, among the batches
+        self._asked = 0
         self.lock = StateLock()
         self.ids: ObjectIds
         self.reactor = Reactor(self._on_messages, self._on_closed, name=f"millpond-{role}-io")
@@ -111,6 +114,7 @@ class Runtime:
             m.ProcessDied: self._on_process_died,
             m.Hello: self._on_hello,
             m.DescribeObjects: self._on_describe_objects,
+            m.AskStanding: self._on_ask_standing,
             m.StoreNotice: lambda _, message: self.notices.add(message.text),
             **self.submission.handlers,
             **self.actor_calls.handlers,
@@ -367,6 +371,12 @@ class Runtime:
     def _on_describe_objects(self, connection: Connection, message: m.DescribeObjects) -> None:
         owner = describe(self.objects, message.object_ids)
         connection.send(m.ObjectsDescribed(message.request, owner))
+
+    def _on_ask_standing(self, connection: Connection, message: m.AskStanding) -> None:
+        self.releaser.drain()  # what this process has let go of is to be known first
+        served = self._batches - self._asked
+        self._asked += 1
+        connection.send(standing(message.request, self.reactor.leadership, served))
 
     def _on_fetch_function(self, connection: Connection, message: m.FetchFunction) -> None:
         connection.send(m.FunctionBlob(message.request, self.functions.blob(message.function_id)))

@@ -6,14 +6,15 @@ arena that both have mapped. Not covered: small values, which never come here.
 
 from __future__ import annotations
 
+import errno
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from millpond.objectstore.fileio import is_full
+from millpond.objectstore.fileio import foreign_buffer, is_full
 from millpond.objectstore.mapping import ArenaMapping
 
-from ..errors import MillpondError, ObjectLostError, ObjectStoreFullError, OutOfDiskError
+from ..errors import MillpondError, ObjectStoreFullError, OutOfDiskError
 from ..report.memory import build_report
 from ..serialization.layout import SerializedValue
 from ..wire.messages import (
@@ -34,22 +35,37 @@ from .call_sites import Site
 from .refusals import HOLDERS, refusal
 from .requests import Requests
 
-__all__ = ["Pin", "StoreClient"]
+__all__ = ["BytesGone", "Pin", "StoreClient"]
 
 #: times that the node is asked for a file that can be mapped
 _FILE_TRIES = 10
+#: what mapping fails with when a file is not as the node found it
+_CHANGED = (errno.ENOENT, errno.EIO)
+
+
+class BytesGone(Exception):  # noqa: N818 - the name says what happened
+    """The bytes of a pinned object cannot be read; they may be rebuilt."""
+
+    def __init__(self, object_id: bytes, reason: str) -> None:
+        super().__init__(object_id, reason)
+        self.object_id = object_id
+        self.reason = reason
 
 
 class Pin:
     """Keeps an object's bytes in place; every buffer made from them refers to it."""
 
-    __slots__ = ("__weakref__", "_client", "_location", "_mapping", "_object_id", "origin")
+    __slots__ = (
+        *("__weakref__", "_client", "_location", "_mapped", "_mapping", "_object_id", "origin"),
+    )
 
     def __init__(self, object_id: bytes, location: Location, client: StoreClient) -> None:
         self._object_id = object_id
         self._location = location
         self._mapping = client.mapping
         self._client = client
+        #: the file that the object is in, once it is mapped: nobody can take it away then
+        self._mapped: Any = None
         #: of an object that was freed while it is read
         self.origin: tuple[str, Site | None] | None = None
 
@@ -57,19 +73,30 @@ class Pin:
         """Return a read-only buffer of the object's bytes, which keeps this pin alive.
 
         Raises:
-            ObjectLostError: the file that the object is in cannot be read.
+            BytesGone: the file that the object is in cannot be read.
         """
+        if self._mapped is None and self._location.kind == IN_FILE:
+            self._mapped = self._map()
+        if self._mapped is not None:
+            return foreign_buffer(self._mapped.address, self._mapped.size, self)
+        return self._mapping.buffer(self._location.offset, self._location.size, self)
+
+    def _map(self) -> Any:
+        """Map the object's file; None when the object is in the arena by now."""
         for _ in range(_FILE_TRIES):
             location = self._location
             if location.kind != IN_FILE:
-                return self._mapping.buffer(location.offset, location.size, self)
+                return None
             try:
-                return self._mapping.map_file(location.path, location.size, self, location.offset)
-            except FileNotFoundError:  # a copy that others needed the room of: there will be a new
-                self._location = self._client.locate_again(self._object_id)
+                return self._mapping.map_file(location.path, location.size, offset=location.offset)
             except OSError as error:
-                raise _lost(self._object_id, f"its file could not be read ({error})") from error
-        raise _lost(self._object_id, f"its file {location.path} is gone")
+                if error.errno not in _CHANGED:
+                    why = f"its file cannot be mapped ({error})"
+                    raise BytesGone(self._object_id, why) from error
+            # A copy that others needed the room of, of which there will be a new one; or somebody
+            # took the file away since the node looked at it.
+            self._location = self._client.locate_again(self._object_id)
+        raise BytesGone(self._object_id, f"its file {location.path} is gone")
 
 
 class _PinHandle(weakref.ref[Pin]):
@@ -179,12 +206,14 @@ class StoreClient:
         """Ask where an object is that this process has a pin on, which stays the only one.
 
         Raises:
-            ObjectLostError: it cannot be read any more.
+            BytesGone: it cannot be read any more.
         """
         answer = self._requests.ask(self._connection, PinObjects(0, [object_id]))
         (location,) = answer.locations
-        if location.kind in (MISSING, LOST):
-            raise _not_found(object_id, location)
+        if location.kind == LOST:
+            raise BytesGone(object_id, location.reason)
+        if location.kind == MISSING:
+            raise BytesGone(object_id, NOT_IN_STORE)
         self._unpin(object_id)  # the older of the two
         found: Location = location
         return found
@@ -200,12 +229,3 @@ class StoreClient:
     def _pin_died(self, handle: _PinHandle) -> None:
         self._handles.discard(handle)
         self._unpin(handle.object_id)
-
-
-def _not_found(object_id: bytes, location: Location) -> ObjectLostError:
-    what = "is not in the store" if location.kind == MISSING else "could not be restored"
-    return _lost(object_id, f"{what} {location.reason}".rstrip())
-
-
-def _lost(object_id: bytes, what: str) -> ObjectLostError:
-    return ObjectLostError(f"object {object_id.hex()} {what}")

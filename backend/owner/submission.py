@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TaskCancelledError, WorkerCrashedError
+from ..errors import SpillUnavailableError, TaskCancelledError, WorkerCrashedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.ids import following
@@ -308,7 +308,12 @@ class Submission:
         task.state = WAITING
         for argument in lost:
             entry = self._runtime.objects.entries[argument.object_id]
-            if self._runtime.rebuilding.lost(entry, argument.value.rebuilds, reason):
+            try:
+                rebuilding = self._runtime.rebuilding.lost(entry, argument.value.rebuilds, reason)
+            except SpillUnavailableError as error:
+                self.fail(task, serialize_error(error))
+                return
+            if rebuilding:
                 task.missing += 1
                 self._runtime.objects.when_finished(
                     entry, lambda done: self._argument_finished(task, done, self._route)

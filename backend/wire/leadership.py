@@ -50,13 +50,15 @@ class Poller(Protocol):
 class Wait:
     """One wait of one thread, for something that a message brings."""
 
-    __slots__ = ("_leadership", "_lock", "done")
+    __slots__ = ("_leadership", "_lock", "done", "limited")
 
     def __init__(self, leadership: Leadership) -> None:
         self._leadership = leadership
         self._lock: threading.Lock | None = None
         self.done = False
         """There is nothing to wait for any more."""
+        self.limited = False
+        """It ends by itself some time."""
 
     def wake(self) -> None:
         """End the wait. From any thread, also before it begins."""
@@ -71,6 +73,7 @@ class Wait:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until `wake` was called, or for ``timeout`` seconds; return whether it was."""
+        self.limited = timeout is not None
         if not self.done and not self._leadership.lead(self, timeout):
             self._follow(timeout)
         return self.done
@@ -132,6 +135,13 @@ class Leadership:
     def wait(self) -> Wait:
         """Return a wait for something that a message will bring."""
         return Wait(self)
+
+    def waiting(self) -> int:
+        """Return how many threads wait for a message, for however long that takes."""
+        waits = list(self.followers)
+        if self._leader is not None:
+            waits.append(self._leader)
+        return sum(not (wait.done or wait.limited) for wait in waits)
 
     # --- threads that wait -----------------------------------------------------------------
 

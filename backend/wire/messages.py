@@ -41,6 +41,8 @@ PRESENT = 5  #: the object of a rerun can be read as it is
 
 #: what became of a MISSING object
 NOT_IN_STORE = "it is not in the store any more"
+#: begins the reason of a LOST object that may be read another time
+UNREACHABLE = "unreachable: "
 
 
 class OutOfMemory(msgspec.Struct, array_like=True):
@@ -267,6 +269,21 @@ class DeleteObjects(msgspec.Struct, array_like=True, tag=36):
     object_ids: list[bytes]
 
 
+class AskStanding(msgspec.Struct, array_like=True, tag=37):
+    """Node to process: what do your threads do?"""
+
+    request: int
+
+
+class Standing(msgspec.Struct, array_like=True, tag=38):
+    """Answers AskStanding; see `millpond.scheduler.stalemate`."""
+
+    request: int
+    waiting: int
+    threads: int
+    served: int
+
+
 # --- between a process and its node: scheduling ----------------------------------------------
 
 
@@ -421,6 +438,7 @@ class SpillSettings(msgspec.Struct, array_like=True):
     quota: int | None
     free_space_floor: int | None
     disk_full_timeout: float
+    read_timeout: float = 120.0
 
 
 class Start(msgspec.Struct, array_like=True, tag=70):
@@ -610,6 +628,8 @@ Message = (
     | PinObjects
     | UnpinObjects
     | DeleteObjects
+    | AskStanding
+    | Standing
     | RequestLeases
     | LeaseGranted
     | ReturnLease

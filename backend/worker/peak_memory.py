@@ -9,6 +9,8 @@ The kernel keeps the largest resident size that a process had, which can be rese
 measured without sampling. That is done only for functions that take long: what takes less than
 `LONG` cannot touch much memory, and must not be slowed down.
 
+What a task imports stays in the worker for the next one, and is not counted as the task's.
+
 What runs is written to a small file in the session's directory, where the node can read it
 whatever the worker is busy with.
 """
@@ -24,6 +26,7 @@ from pathlib import Path
 import msgspec
 
 from ..wire.messages import ACTOR_CREATE, Task
+from .import_memory import ImportFinder
 
 __all__ = ["Running", "TaskMemory", "own_memory", "read_record", "record_path"]
 
@@ -49,8 +52,11 @@ class Running(msgspec.Struct, array_like=True):
     #: bytes of heap that the task declared; 0 when it did not
     declared: int = 0
     retriable: bool = True
-    #: bytes of own memory when the task, or the actor that this worker is, began; 0: neither
+    #: bytes of own memory when the task, or the actor that this worker is, began, and what it has
+    #: imported since; 0: neither
     before: int = 0
+    #: it imports something, so nobody knows how much of its memory is its own
+    importing: bool = False
 
 
 _decode = msgspec.msgpack.Decoder(Running).decode
@@ -100,6 +106,11 @@ class TaskMemory:
         self._actor_before = 0
         self._measuring = False
         self._baseline = 0
+        #: what was told last
+        self._running = Running(0)
+        #: own memory when the import that is under way began
+        self._before_import = 0
+        self._imports = ImportFinder(self._import_begun, self._import_ended)
 
     def start(self, record: Path) -> None:
         """Take what this process uses now for what it uses without any task.
@@ -115,11 +126,16 @@ class TaskMemory:
         self._baseline = self._own()
         self._tell(Running(self._baseline))
 
+    def watch_imports(self) -> None:
+        """Leave out what this thread imports from now on."""
+        self._imports.install()
+
     def begin(self, task: Task) -> None:
         """A task is about to run."""
         if task.retriable and not task.memory and (task.function_id, task.name) in self._short:
             return
         self._measuring = True
+        self._imports.reset()
         if self._reset >= 0:
             os.pwrite(self._reset, b"5", 0)
         self._before = self._own()
@@ -151,6 +167,20 @@ class TaskMemory:
         self._tell(Running(self._baseline, before=self._actor_before))
         return peak
 
+    def _import_begun(self) -> None:
+        self._before_import = self._own()
+        if self._running.before:
+            self._tell(msgspec.structs.replace(self._running, importing=True))
+
+    def _import_ended(self) -> None:
+        grown = max(self._own() - self._before_import, 0)
+        self._before += grown
+        if self._actor_before:
+            self._actor_before += grown
+        if self._running.before:
+            before = self._running.before + grown
+            self._tell(msgspec.structs.replace(self._running, importing=False, before=before))
+
     def _own(self) -> int:
         _, resident, shared, *_ = os.pread(self._statm, 256, 0).split()
         return (int(resident) - int(shared)) * _PAGE
@@ -172,6 +202,7 @@ class TaskMemory:
         return max(peak, sizes[b"RssAnon:"]) - self._before
 
     def _tell(self, running: Running) -> None:
+        self._running = running
         # A full disk must not fail the task.
         with contextlib.suppress(OSError):
             record = msgspec.msgpack.encode(running)

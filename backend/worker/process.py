@@ -52,6 +52,7 @@ def prepare_worker(
     def run_worker(worker_id: bytes) -> None:
         _go_first()
         memory.start(record_path(settings.session_dir, worker_id))
+        memory.watch_imports()
         set_runtime(runtime)
         node = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         node.connect(f"{settings.session_dir}/node.sock")

@@ -6,6 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from ..owner.inline_budget import INLINE_LIMIT
+from ..owner.store_client import BytesGone
 from ..serialization.arguments import fill_slots
 from ..serialization.layout import SerializedValue
 from ..serialization.values import deserialize, serialize
@@ -60,13 +61,17 @@ class TaskIO:
             return self._rebuilt_buffers(task)
         pins = iter(pinned)
         buffers: list[Any] = []
-        for argument in task.arguments:
-            if argument.value.kind != m.STORED:
-                buffers.append(argument.value.data)
-            elif argument.location is not None:
-                buffers.append(store.adopt(argument.object_id, argument.location).buffer())
-            else:
-                buffers.append(next(pins).buffer())
+        try:
+            for argument in task.arguments:
+                if argument.value.kind != m.STORED:
+                    buffers.append(argument.value.data)
+                elif argument.location is not None:
+                    buffers.append(store.adopt(argument.object_id, argument.location).buffer())
+                else:
+                    buffers.append(next(pins).buffer())
+        except BytesGone:  # asked for again, it is found lost, and its owner is told
+            del buffers, pins, pinned
+            return self._rebuilt_buffers(task)
         return buffers
 
     def _rebuilt_buffers(self, task: m.Task) -> list[Any]:

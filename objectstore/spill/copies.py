@@ -37,7 +37,7 @@ class Copies:
         """
         with self._lock:
             known = self._files.get(oid)
-            if known is not None:
+            if known is not None and _is_whole(known):
                 self._files.move_to_end(oid)
                 return known
         path = self._directory / f"copy-{next(self._numbers)}"
@@ -66,6 +66,14 @@ class Copies:
             self._bytes -= known.size
             with contextlib.suppress(OSError):
                 Path(known.path).unlink()
+
+
+def _is_whole(copy: FileExtent) -> bool:
+    """Whether nobody removed a copy or cut it short."""
+    try:
+        return Path(copy.path).stat().st_size == copy.size
+    except OSError:
+        return False
 
 
 def _make(path: Path, size: int, fill: Callable[[memoryview], None]) -> None:

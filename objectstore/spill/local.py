@@ -3,7 +3,7 @@
 The space of deleted objects is given back by punching holes into their segments and by removing
 segments without objects, on a thread of the storage's own. Where a file system knows no holes every
 object gets a file of its own. Objects that another process writes, because they do not fit into
-memory, have files of their own too, without a checksum.
+memory, have files of their own too (`checked_file`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from ..fileio import draft_path, is_full, punch
+from .checked_file import check_file, file_size
 from .copies import Copies
 from .directory import SpillDirectory
 from .encoding import ChecksumMismatch, Codec, Encoded, verify
@@ -91,6 +92,8 @@ class LocalStorage:
         self._direct_bytes = 0
         self._num_direct = 0
         self._damaged = 0
+        #: Direct objects whose files were whole -> how they looked then.
+        self._checked: dict[bytes, tuple[int, ...]] = {}
         #: Files of direct objects that are to be removed.
         self._unwanted: list[str] = []
         self._garbage = threading.Event()
@@ -115,7 +118,8 @@ class LocalStorage:
 
     def direct_path(self, oid: bytes, size: int) -> FileExtent:
         """A file for another process to write. See `Storage.direct_path`."""
-        return self._somewhere(size, lambda number: self._reserve_direct(number, oid, size))
+        need = file_size(size)
+        return self._somewhere(need, lambda number: self._reserve_direct(number, oid, size))
 
     def _somewhere(self, need: int, write: Callable[[int], T]) -> T:
         """The result of writing to the first directory where it works."""
@@ -191,13 +195,13 @@ class LocalStorage:
 
     def _reserve_direct(self, number: int, oid: bytes, size: int) -> FileExtent:
         with self._lock:
-            self._check_quota(size)
+            self._check_quota(file_size(size))
             self._forget_direct(oid)
             self._num_direct += 1
             name = f"{oid.hex()}-{self._num_direct}"  # another attempt of it may be on its way out
             path = str(self._directories[number].directory / name)
             self._direct[oid] = _Direct(path, size)
-            self._direct_bytes += size
+            self._direct_bytes += file_size(size)
         return FileExtent(path, 0, size)
 
     def _leave_out(self, number: int, error: OSError) -> None:
@@ -215,7 +219,7 @@ class LocalStorage:
             direct = self._direct.get(oid)
             extent = None if direct is not None else self._table.objects.get(oid)
         if direct is not None:
-            self._guarded(oid, direct.path, lambda: _read_direct(direct, view))
+            self._guarded(oid, direct.path, lambda: check_file(direct.path, direct.size, view))
             return
         if extent is None:
             raise CorruptSpill(oid, "", "it is not known to the spill storage")
@@ -230,6 +234,7 @@ class LocalStorage:
             extent = None if direct is not None else self._table.objects.get(oid)
             path = self._path(extent.segment) if extent is not None else ""
         if direct is not None:
+            self._guarded(oid, direct.path, lambda: self._check_direct(oid, direct))
             return FileExtent(direct.path, 0, direct.size)
         if extent is None:
             raise CorruptSpill(oid, "", "it is not known to the spill storage")
@@ -238,6 +243,19 @@ class LocalStorage:
             return FileExtent(path, extent.offset, extent.encoded.size)
         self._make_space(self._directories[0], extent.encoded.size)
         return self._copies.get(oid, extent.encoded.size, lambda view: self.read_into(oid, view))
+
+    def _check_direct(self, oid: bytes, direct: _Direct) -> None:
+        """Check a file that another process wrote, unless it is as it was when it was whole."""
+        # It may be larger than memory: reading all of it once is enough while nobody changes it.
+        found = Path(direct.path).stat()
+        looks = (found.st_ino, found.st_size, found.st_mtime_ns)
+        with self._lock:
+            if self._checked.get(oid) == looks:
+                return
+        check_file(direct.path, direct.size)
+        with self._lock:
+            if self._direct.get(oid) is direct:
+                self._checked[oid] = looks
 
     def _decode(self, extent: Extent, path: str, view: memoryview) -> None:
         if len(view) != extent.encoded.size:
@@ -256,6 +274,10 @@ class LocalStorage:
             cause: Exception = error
         except (ChecksumMismatch, ShortFile) as error:
             reason, cause = str(error), error
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            reason, cause = f"the disk cannot read it ({error})", error
         else:
             return
         with self._lock:
@@ -281,8 +303,9 @@ class LocalStorage:
 
     def _forget_direct(self, oid: bytes) -> None:
         direct = self._direct.pop(oid, None)
+        self._checked.pop(oid, None)
         if direct is not None:
-            self._direct_bytes -= direct.size
+            self._direct_bytes -= file_size(direct.size)
             self._unwanted.append(direct.path)
 
     def _collect_forever(self) -> None:
@@ -366,12 +389,6 @@ def _tell_failure(give_back: Callable[[], None]) -> None:
 def _remove_direct(path: str) -> None:
     Path(path).unlink(missing_ok=True)
     draft_path(Path(path)).unlink(missing_ok=True)
-
-
-def _read_direct(direct: _Direct, view: memoryview) -> None:
-    with reader(direct.path, 0) as (_, read):
-        for start in range(0, len(view), 1 << 30):  # Linux moves at most just under 2 GiB at once
-            read(view[start : start + (1 << 30)])
 
 
 def _verify(extent: Extent, path: str) -> None:

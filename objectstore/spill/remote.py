@@ -45,10 +45,12 @@ _LONGEST_PAUSE: Final = 5.0
 #: Seconds that `close` waits for calls under way.
 _DRAIN: Final = 10.0
 
+#: What AWS says of a bucket that does not exist.
+_NO_BUCKET: Final = ("NO_SUCH_BUCKET", "NoSuchBucket")
+
 #: What the texts of AWS errors say when trying again is of no use, and what we say then.
 _HOPELESS: Final = {
-    "NO_SUCH_BUCKET": "the bucket does not exist",
-    "NoSuchBucket": "the bucket does not exist",
+    **dict.fromkeys(_NO_BUCKET, "the bucket does not exist"),
     "INVALID_ACCESS_KEY_ID": "the access key is not known there",
     "SIGNATURE_DOES_NOT_MATCH": "the secret key is wrong",
     "ACCESS_DENIED": "access is denied to these credentials",
@@ -71,7 +73,8 @@ class RemoteStorage:
         quota: the most bytes to keep there; None: no limit.
         floor: bytes to leave free on the local disk.
         filesystem: instead of the one that the URI names, whose path is then `uri` (for tests).
-        patience: seconds for which reading is tried again while the server fails.
+        patience: seconds for which reading is tried again while the server fails. Once that was in
+            vain, each read is tried once, until one works.
 
     Raises:
         OSError: it cannot be used; the text says where and why.
@@ -94,6 +97,8 @@ class RemoteStorage:
         self._filesystem, base = (filesystem, uri) if filesystem is not None else self._open(uri)
         self._prefix = f"{base.rstrip('/')}/millpond-{secrets.token_hex(8)}"
         self._patience = patience
+        #: Reading was tried for so long in vain, and has not worked since.
+        self._down = False
         self._codec = Codec(compression)
         self._quota = quota
         self._local = LocalStorage([local], floor=floor)
@@ -180,6 +185,10 @@ class RemoteStorage:
             raise self._corrupt(oid, path, "its remote object is gone") from error
         except ChecksumMismatch as error:
             raise self._corrupt(oid, path, str(error)) from error
+        except OSError as error:
+            if any(word in str(error) for word in _NO_BUCKET):
+                raise self._corrupt(oid, path, "its bucket is gone") from error
+            raise
 
     def locate(self, oid: bytes) -> FileExtent:
         """A local copy of an object. See `Storage.locate`."""
@@ -211,17 +220,23 @@ class RemoteStorage:
 
     def _patiently(self, read: Callable[[], T]) -> T:
         """Read, again and again while the server cannot be reached or fails."""
-        end = time.monotonic() + self._patience
+        end = time.monotonic() + (0.0 if self._down else self._patience)
         pause = _FIRST_PAUSE
         while True:
             try:
-                return self._call(read)
+                result = self._call(read)
             except FileNotFoundError:
                 raise
             except OSError as error:
-                if _hopeless(error) or time.monotonic() + pause > end:
+                if _hopeless(error):
+                    raise
+                if time.monotonic() + pause > end:
+                    self._down = True
                     raise
                 _log.warning("reading from %s failed, trying again: %s", self.name, error)
+            else:
+                self._down = False
+                return result
             if self._closing.wait(pause):
                 raise OSError(errno.ECANCELED, "the spill storage is being closed", self.name)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -49,7 +49,7 @@ class SpillStatistics:
     segments: int
     """Files, or remote objects, that they are in."""
     direct_bytes: int
-    """Bytes of objects that were written straight to a file of their own."""
+    """Bytes of the files of objects that were written straight to a file of their own."""
     allocated_bytes: int
     """What all of it takes where it is kept, deleted objects included whose space is not free."""
     damaged: int

@@ -118,6 +118,7 @@ def test_options_do_not_show_secrets() -> None:
         ({"free_space_floor": -1}, "free_space_floor must be .* at least 0, it is -1"),
         ({"disk_full_timeout": -1}, "seconds, 0 or more, it is -1"),
         ({"disk_full_timeout": math.nan}, "it is nan"),
+        ({"read_timeout": -1}, "read_timeout must be seconds, 0 or more, it is -1"),
         ({"disk_full_timeout": math.inf}, "it is inf"),
         ({"disk_full_timeout": "1"}, "it is '1'"),
         ({"locations": []}, r"spill must be a directory, .*, it is \[\]"),

@@ -6,13 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from millpond.node import object_service
 from millpond.node.object_service import ObjectService
 from millpond.objectstore.arena import Arena
+from millpond.objectstore.spill.checked_file import write_checked
 from millpond.objectstore.spill.local import LocalStorage
-from millpond.wire.messages import IN_ARENA, LOST, MISSING, PRESENT, Location
+from millpond.wire.messages import (
+    IN_ARENA,
+    IN_FILE,
+    LOST,
+    MISSING,
+    PRESENT,
+    REFUSED,
+    Location,
+)
 
 ME, YOU, THEM = b"client-1", b"client-2", b"client-3"
-LOST_ONE, OTHER = b"owner-01object01", b"owner-01object02"
+LOST_ONE, OTHER, LARGE = (b"owner-01object%02d" % number for number in range(3))
 SIZE = 1 << 16
 
 
@@ -26,10 +36,25 @@ class Store:
         self.files = LocalStorage([directory])
         self.service = ObjectService(self.arena, self.files, self.loop, validate=True)
 
-    def create(self, object_id: bytes, client: bytes, *, rebuild: bool = False) -> Location:
+    def create(
+        self,
+        object_id: bytes,
+        client: bytes,
+        *,
+        rebuild: bool = False,
+        size: int = SIZE,
+        patience: float = 10,
+    ) -> Location:
         """Ask for room, and wait for the answer."""
         future: asyncio.Future[list[Location]] = self.loop.create_future()
-        self.service.create([object_id], [SIZE], client, future.set_result, rebuild=rebuild)
+        self.service.create([object_id], [size], client, future.set_result, rebuild=rebuild)
+        (location,) = self.loop.run_until_complete(asyncio.wait_for(future, patience))
+        return location
+
+    def pin(self, object_id: bytes, client: bytes) -> Location:
+        """Ask to read an object, and wait for the answer."""
+        future: asyncio.Future[list[Location]] = self.loop.create_future()
+        self.service.pin([object_id], client, future.set_result)
         (location,) = self.loop.run_until_complete(asyncio.wait_for(future, 10))
         return location
 
@@ -81,6 +106,42 @@ def test_what_is_lost_is_replaced(store: Store, freed: bool) -> None:
     if freed:
         store.service.delete([LOST_ONE])
     assert store.create(LOST_ONE, YOU, rebuild=True).kind == IN_ARENA
+
+
+def test_what_was_to_be_read_from_a_lost_file_is_replaced(store: Store) -> None:
+    store.create(LARGE, ME, size=2 * SIZE)
+    store.service.seal([LARGE])  # although nothing was written
+    assert store.create(LARGE, YOU, rebuild=True, size=2 * SIZE).kind == IN_FILE
+
+
+def test_new_bytes_wait_for_a_reader_of_the_old_ones_but_not_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_service, "_READERS_LEAVE", 0.2)
+    path = Path(store.create(LARGE, ME, size=2 * SIZE).path)
+    write_checked(path, [bytes(2 * SIZE)])
+    store.service.seal([LARGE])
+    assert store.pin(LARGE, THEM).kind == IN_FILE
+    path.unlink()
+    refused = store.create(LARGE, YOU, rebuild=True, size=2 * SIZE)
+    assert refused.kind == REFUSED
+    assert "is still being read" in refused.reason
+    monkeypatch.setattr(object_service, "_READERS_LEAVE", 60.0)
+    store.loop.call_later(0.1, store.service.unpin, [LARGE], THEM)
+    assert store.create(LARGE, YOU, rebuild=True, size=2 * SIZE).kind == IN_FILE
+
+
+def test_who_waits_for_a_reader_may_die(store: Store) -> None:
+    path = Path(store.create(LARGE, ME, size=2 * SIZE).path)
+    write_checked(path, [bytes(2 * SIZE)])
+    store.service.seal([LARGE])
+    assert store.pin(LARGE, THEM).kind == IN_FILE
+    path.unlink()
+    with pytest.raises(TimeoutError):
+        store.create(LARGE, YOU, rebuild=True, size=2 * SIZE, patience=0.1)
+    store.service.drop_process(YOU)
+    store.service.unpin([LARGE], THEM)
+    assert store.create(LARGE, ME, rebuild=True, size=2 * SIZE).kind == IN_FILE
 
 
 def test_what_others_try_to_read_again_is_replaced(store: Store) -> None:

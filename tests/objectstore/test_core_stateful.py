@@ -270,6 +270,19 @@ class StoreMachine(RuleBasedStateMachine):
         pin = self.pins.pop(which % len(self.pins))
         self.carry_out(self.core.unpin(pin.oid, pin.client))
 
+    def read_from_files(self) -> list[Pin]:
+        return [pin for pin in self.pins if isinstance(pin.location, InFile)]
+
+    @precondition(lambda self: self.read_from_files())
+    @rule(which=numbers)
+    def find_file_unreadable(self, which: int) -> None:
+        pin = pick(self.read_from_files(), which)
+        self.pins.remove(pin)
+        if pin.oid in self.values:
+            self.values[pin.oid].damaged = True
+        self.carry_out(self.core.unreadable(pin.oid, pin.client))
+        assert pin.oid not in self.values or self.core.is_damaged(pin.oid)
+
     def unpin_all_and_more(self, oid: bytes, client: bytes) -> None:
         self.pins = [pin for pin in self.pins if (pin.oid, pin.client) != (oid, client)]
         self.carry_out(self.core.unpin(oid, client, 1000))
@@ -502,6 +515,7 @@ def step(machine: StoreMachine, rng: random.Random) -> None:
         (5, True, lambda: machine.create(oid, size, client)),
         (15, machine.values, lambda: machine.pin_known(which, client)),
         (15, machine.pins, lambda: machine.unpin(which)),
+        (2, machine.read_from_files(), lambda: machine.find_file_unreadable(which)),
         (6, machine.writing(), lambda: machine.seal(which)),
         (2, machine.writing(), lambda: machine.abort(which)),
         (6, True, lambda: machine.delete(oid)),

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from millpond.objectstore.fileio import is_full, map_file, write_file
+from millpond.objectstore.fileio import is_full, map_file
 from millpond.objectstore.spill import local, segment_files
+from millpond.objectstore.spill.checked_file import file_size, write_checked
 from millpond.objectstore.spill.encoding import CHUNK
 from millpond.objectstore.spill.local import SEGMENT_SIZE, LocalStorage
 from millpond.objectstore.spill.storage import COMPRESSIONS, CorruptSpill, Storage
@@ -212,14 +213,14 @@ def test_a_truncated_and_a_missing_file_are_found(make: Make) -> None:
 def test_an_object_written_by_another_process(make: Make) -> None:
     storage = make(quota=10 * MIB)
     first = storage.direct_path(oid(1), 5 * MIB)
-    assert storage.statistics().direct_bytes == 5 * MIB
+    assert storage.statistics().direct_bytes == file_size(5 * MIB)
     with pytest.raises(OSError, match="quota") as caught:
         storage.direct_path(oid(2), 6 * MIB)
     assert is_full(caught.value)
     storage.delete([oid(1)])  # its writer gave up; another attempt follows at once
     second = storage.direct_path(oid(1), 5 * MIB)
     assert second.path != first.path
-    write_file(second.path, [b"y" * (5 * MIB)])
+    write_checked(second.path, [b"y" * (5 * MIB)])
     flush(storage)
     assert mapped(storage, oid(1)) == read(storage, oid(1), 5 * MIB) == b"y" * (5 * MIB)
     storage.delete([oid(1)])
@@ -404,3 +405,31 @@ def test_an_unusable_directory_leaves_no_other_behind(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         LocalStorage([good, tmp_path / "none"])
     assert list(good.iterdir()) == []
+
+
+def test_a_file_that_another_process_wrote_is_checked_when_it_looks_new(make: Make) -> None:
+    storage = make()
+    path = Path(storage.direct_path(oid(1), 5 * MIB).path)
+    with pytest.raises(CorruptSpill, match="its file is gone"):
+        storage.locate(oid(1))
+    write_checked(path, [b"y" * (5 * MIB)])
+    storage.locate(oid(1))
+    with path.open("r+b") as file:
+        file.seek(2 * MIB)
+        file.write(b"z")
+    for access in (lambda: read(storage, oid(1), 5 * MIB), lambda: storage.locate(oid(1))):
+        with pytest.raises(CorruptSpill, match="checksum"):
+            access()
+    os.truncate(path, 3 * MIB)
+    for access in (lambda: read(storage, oid(1), 5 * MIB), lambda: storage.locate(oid(1))):
+        with pytest.raises(CorruptSpill, match="3145728 bytes instead of"):
+            access()
+    assert storage.statistics().damaged == 5
+
+
+def test_a_copy_that_was_removed_or_cut_short_is_made_again(make: Make) -> None:
+    storage = make(compression="lz4")
+    write(storage, {oid(1): b"a" * MIB})
+    for damage in (lambda path: os.truncate(path, 10), os.unlink):
+        damage(storage.locate(oid(1)).path)
+        assert mapped(storage, oid(1)) == b"a" * MIB

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow.fs as pafs
 import pytest
 
-from millpond.objectstore.fileio import is_full, map_file, write_file
+from millpond.objectstore.fileio import is_full, map_file
 from millpond.objectstore.spill import remote
+from millpond.objectstore.spill.checked_file import write_checked
 from millpond.objectstore.spill.remote import RemoteStorage
 from millpond.objectstore.spill.storage import CorruptSpill
 from millpond.objectstore.spill.uri import without_secrets
@@ -150,6 +151,31 @@ def test_patience_ends(make: Make) -> None:
     assert place.read(0, 7) == b"content"
 
 
+def test_who_waited_in_vain_spares_the_others_until_it_works_again(make: Make) -> None:
+    place = make(patience=0.05)
+    place.write(b"content")
+    place.files.failures = [DEAD] * 1000
+    for calls in (1, 1):
+        with pytest.raises(OSError, match="could not connect"):
+            place.read(0, 7)
+        tried = len(place.files.calls)
+        with pytest.raises(OSError, match="could not connect"):
+            place.read(0, 7)
+        assert len(place.files.calls) == tried + calls
+    place.files.failures = []
+    assert place.read(0, 7) == b"content"
+    place.files.failures = [DEAD] * 2
+    assert place.read(0, 7) == b"content", "it is waited for again"
+
+
+def test_a_bucket_that_is_gone_has_lost_its_objects(make: Make) -> None:
+    place = make()
+    place.write(b"content")
+    place.files.failures = [OSError(errno.EIO, "AWS Error NO_SUCH_BUCKET during GetObject")]
+    with pytest.raises(CorruptSpill, match="its bucket is gone"):
+        place.read(0, 7)
+
+
 def test_a_reader_that_waits_for_the_server_does_not_stop_the_end(make: Make) -> None:
     place = make(patience=1e9)
     place.write(b"content")
@@ -217,7 +243,7 @@ def test_the_quota_is_kept(make: Make) -> None:
 def test_objects_written_by_other_processes_stay_local(make: Make) -> None:
     place = make()
     found = place.storage.direct_path(b"large", 1000)
-    write_file(found.path, [b"d" * 1000])
+    write_checked(found.path, [b"d" * 1000])
     assert place.storage.locate(b"large") == found
     assert place.keys() == []
     place.storage.delete([b"large"])

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from millpond.errors import NodeDiedError, ObjectLostError, OutOfDiskError
+from millpond.errors import NodeDiedError, OutOfDiskError
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.mapping import ArenaMapping
-from millpond.owner.store_client import StoreClient
+from millpond.owner.store_client import BytesGone, StoreClient
 from millpond.serialization.values import serialize
 from millpond.wire.messages import (
     IN_FILE,
@@ -91,24 +91,47 @@ def test_a_file_that_is_gone_is_asked_for_again_with_one_pin_in_the_end(file: Pa
 def test_a_file_that_never_comes_is_a_lost_object(file: Path) -> None:
     node = Node(*[in_file(file.with_name("gone"))] * 1000)
     (pin,), _ = node.client.pin([OID])
-    with pytest.raises(ObjectLostError, match=rf"{OID.hex()} its file .*gone is gone"):
+    with pytest.raises(BytesGone, match=r"its file .*gone is gone") as caught:
         pin.buffer()
+    assert caught.value.object_id == OID
     assert len(node.asked) < 100
 
 
 def test_a_damaged_object_is_lost_with_the_reason(file: Path) -> None:
     node = Node(in_file(file.with_name("gone")), Location(LOST, reason="(a bad checksum)"))
     (pin,), _ = node.client.pin([OID])
-    with pytest.raises(ObjectLostError, match=rf"{OID.hex()} .*\(a bad checksum\)"):
+    with pytest.raises(BytesGone, match=r"\(a bad checksum\)"):
         pin.buffer()
     assert node.unpinned == [], "the node gave no second pin"
 
 
-def test_a_file_that_is_too_short_is_a_lost_object(file: Path) -> None:
-    node = Node(in_file(file, 9_990, 11))
+def test_a_file_that_is_too_short_is_asked_for_again(file: Path) -> None:
+    node = Node(in_file(file, 9_990, 11), in_file(file, 9_990, 10))
     (pin,), _ = node.client.pin([OID])
-    with pytest.raises(ObjectLostError, match=rf"{OID.hex()} .*10000 bytes instead of 10001"):
+    assert pin.buffer().to_pybytes() == b"0123456789"
+    assert len(node.asked) == 2
+
+
+def test_a_file_that_cannot_be_mapped_says_why(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(in_file(file))
+    (pin,), _ = node.client.pin([OID])
+
+    def map_file(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(node.client.mapping, "map_file", map_file)
+    with pytest.raises(BytesGone, match="Too many open files"):
         pin.buffer()
+    assert len(node.asked) == 1
+
+
+def test_a_file_is_mapped_once_and_may_go_then(file: Path) -> None:
+    node = Node(in_file(file))
+    (pin,), _ = node.client.pin([OID])
+    first = pin.buffer()
+    file.unlink()
+    assert pin.buffer().to_pybytes() == first.to_pybytes() == b"0123456789"
+    assert len(node.asked) == 1
 
 
 def test_a_disk_that_fills_up_is_told_apart(

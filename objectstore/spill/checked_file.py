@@ -1,0 +1,87 @@
+"""Objects with a file of their own, which another process than the node writes.
+
+The bytes are followed by a checksum of each chunk of them, so that the file says itself whether it
+is whole: what is missing, cut short or changed is noticed by whoever looks before it is mapped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import xxhash
+
+from ..fileio import byte_views, write_file
+from .encoding import CHUNK, ChecksumMismatch
+from .segment_files import ShortFile, reader
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+#: Bytes of a checksum.
+_DIGEST: Final = 8
+
+
+def file_size(size: int) -> int:
+    """Bytes of the file of an object of `size` bytes."""
+    return size + _DIGEST * -(-size // CHUNK)
+
+
+def write_checked(path: str | os.PathLike[str], parts: Sequence[ReadableBuffer]) -> None:
+    """Write an object's file, which is complete as soon as it can be seen under its name.
+
+    Raises:
+        OSError: it could not be written, and nothing is left; `is_full` tells if the disk is full.
+        TypeError: a part is not a contiguous buffer.
+    """
+    views = byte_views(parts)
+    write_file(path, [*views, b"".join(_digests(views))])
+
+
+def check_file(path: str, size: int, target: memoryview | None = None) -> None:
+    """Read an object's file from end to end.
+
+    Args:
+        path: the file.
+        size: bytes of the object.
+        target: what to fill with its bytes, if anything.
+
+    Raises:
+        ChecksumMismatch: the bytes are not those that were written.
+        OSError: it cannot be read.
+        ShortFile: it does not have as many bytes as were written.
+    """
+    with reader(path, 0) as (fd, read), reader(path, size) as (_, read_digests):
+        found = os.fstat(fd).st_size
+        if found != file_size(size):
+            raise ShortFile(f"its file has {found} bytes instead of {file_size(size)}")
+        digests = memoryview(bytearray(file_size(size) - size))
+        read_digests(digests)
+        scratch = memoryview(bytearray(min(CHUNK, size))) if target is None else target
+        for index, start in enumerate(range(0, size, CHUNK)):
+            length = min(CHUNK, size - start)
+            piece = scratch[:length] if target is None else scratch[start : start + length]
+            read(piece)
+            digest = digests[index * _DIGEST : (index + 1) * _DIGEST]
+            if xxhash.xxh3_64_digest(piece) != digest:
+                raise ChecksumMismatch(f"chunk {index} has not the checksum that was written")
+
+
+def _digests(views: Sequence[memoryview]) -> Iterator[bytes]:
+    """The checksum of each chunk of views that are laid end to end."""
+    hasher = xxhash.xxh3_64()
+    room = CHUNK
+    for view in views:
+        start = 0
+        while start < len(view):
+            piece = view[start : start + room]
+            hasher.update(piece)
+            start += len(piece)
+            room -= len(piece)
+            if room == 0:
+                yield hasher.digest()
+                hasher.reset()
+                room = CHUNK
+    if room < CHUNK:
+        yield hasher.digest()

@@ -1,0 +1,53 @@
+"""Files that say themselves whether they are whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millpond.objectstore.spill import checked_file
+from millpond.objectstore.spill.checked_file import check_file, file_size, write_checked
+from millpond.objectstore.spill.encoding import ChecksumMismatch
+from millpond.objectstore.spill.segment_files import ShortFile
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked_file, "CHUNK", 10)
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 35])
+def test_what_was_written_is_read(tmp_path: Path, size: int) -> None:
+    content = bytes(range(size))
+    path = str(tmp_path / "file")
+    write_checked(path, [content[:3], content[3:17], content[17:]])
+    assert Path(path).stat().st_size == file_size(size)
+    target = bytearray(size)
+    check_file(path, size)
+    check_file(path, size, memoryview(target))
+    assert target == content
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.integers(0, 45), data=st.data())
+def test_every_damage_is_found(
+    tmp_path_factory: pytest.TempPathFactory, size: int, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("checked") / "file"
+    write_checked(path, [os.urandom(size)])
+    whole = path.read_bytes()
+    if whole and data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(whole) - 1))
+        bit = 1 << data.draw(st.integers(0, 7))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+    else:
+        kept = data.draw(st.integers(0, len(whole) + 20).filter(lambda n: n != len(whole)))
+        path.write_bytes((whole + b"x" * 20)[:kept])
+    with pytest.raises((ChecksumMismatch, ShortFile)):
+        check_file(str(path), size)
+    with pytest.raises((ChecksumMismatch, ShortFile)):
+        check_file(str(path), size, memoryview(bytearray(size)))
