@@ -19,7 +19,7 @@ __all__ = [
     "Value",
 ]
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 # Kinds of a Value: where the bytes of a finished object are.
 INLINE = 0  #: data holds the serialized value
