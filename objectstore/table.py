@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .allocator import Allocator, block_size
+from .allocator import ALIGNMENT, Allocator, block_size
 from .commands import Token
 from .eviction import Candidates
 from .states import TRANSITIONS, InvalidTransition, ObjectState
@@ -41,11 +41,11 @@ class ObjectRecord:
         "writer",
     )
 
-    def __init__(self, oid: bytes, size: int, writer: bytes, token: Token) -> None:
+    def __init__(self, oid: bytes, size: int, block: int, writer: bytes, token: Token) -> None:
         self.oid = oid
         self.size = size
         #: Bytes that it takes in memory when it is there.
-        self.block = block_size(size)
+        self.block = block
         self.state = ObjectState.CREATED
         #: Where its block starts, or None without one.
         self.offset: int | None = None
@@ -87,10 +87,10 @@ class ClientRecord:
 
 
 class ObjectTable:
-    """All objects of a store with `capacity` bytes of memory."""
+    """All objects of a store with `capacity` bytes of memory, in blocks of this alignment."""
 
-    def __init__(self, capacity: int) -> None:
-        self.allocator = Allocator(capacity)
+    def __init__(self, capacity: int, alignment: int = ALIGNMENT) -> None:
+        self.allocator = Allocator(capacity, alignment)
         self.records: dict[bytes, ObjectRecord] = {}
         self.clients: dict[bytes, ClientRecord] = {}
         #: Sealed, nobody reads them, and there is a file: their blocks can be freed at once.
@@ -113,7 +113,8 @@ class ObjectTable:
 
     def add(self, oid: bytes, size: int, writer: bytes, token: Token) -> ObjectRecord:
         """Enter a new object, without a block."""
-        record = ObjectRecord(oid, size, writer, token)
+        block = block_size(size, self.allocator.alignment)
+        record = ObjectRecord(oid, size, block, writer, token)
         self.asked_bytes += record.block
         self.records[oid] = record
         self.client(writer).writing[oid] = record
