@@ -149,6 +149,18 @@ class Allocator:
         self._end_to_start[end] = offset
         insort(self._by_size, (end - offset, offset))
 
+    def room_around(self, offset: int) -> tuple[int, int]:
+        """[start, end) of a block and the free space on both sides of it.
+
+        Raises:
+            KeyError: no block starts at this offset.
+        """
+        end = offset + self._used[offset]
+        end += self._free.get(end, 0)
+        if end == self.high_water_offset:
+            end = self.capacity
+        return self._end_to_start.get(offset, offset), end
+
     def blocks(self) -> list[tuple[int, int]]:
         """The (offset, size) of every block, in order."""
         return sorted(self._used.items())

@@ -93,6 +93,9 @@ class ObjectTable:
         self.allocator = Allocator(capacity, alignment)
         self.records: dict[bytes, ObjectRecord] = {}
         self.clients: dict[bytes, ClientRecord] = {}
+        #: The objects in memory, by where their blocks start, and by where they end.
+        self.starting: dict[int, ObjectRecord] = {}
+        self.ending: dict[int, ObjectRecord] = {}
         #: Sealed, nobody reads them, and there is a file: their blocks can be freed at once.
         self.clean = Candidates()
         #: Sealed, nobody reads them, memory only: they can be spilled.
@@ -186,13 +189,17 @@ class ObjectTable:
 
     def take_block(self, record: ObjectRecord) -> bool:
         """Give the object a block; False when none is free that is large enough."""
-        record.offset = self.allocator.allocate(record.size)
-        return record.offset is not None
+        offset = record.offset = self.allocator.allocate(record.size)
+        if offset is None:
+            return False
+        self.starting[offset] = self.ending[offset + record.block] = record
+        return True
 
     def free_block(self, record: ObjectRecord) -> None:
         """Take the object's block away."""
         assert record.offset is not None
         self.allocator.free(record.offset)
+        del self.starting[record.offset], self.ending[record.offset + record.block]
         record.offset = None
 
     def add_file(self, record: ObjectRecord) -> None:

@@ -1,10 +1,10 @@
 """Writing and reading files past the page cache, straight between the disk and memory.
 
 What is spilled left memory to make room there: a copy of it in the page cache would take the room
-again, and cost the time to make it. But the kernel wants offsets and lengths in whole pages then, and
-addresses at multiples of a sector. So what begins a page of the file and lies well in memory goes as
-it is, and the rest (small objects, ends of large ones) through some pages of our own. All of it is
-given to the disk in few calls.
+again, and cost the time to make it. But the kernel wants offsets and lengths in whole pages then,
+and addresses at multiples of a sector. So what begins a page of the file and lies well in memory
+goes as it is, and the rest (small objects, ends of large ones) through some pages of our own. All
+of it is given to the disk in few calls.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class DirectWriter:
 
 
 def read_direct(fd: int, offset: int, view: memoryview) -> int:
-    """Fill a view from `offset`, which begins a page, on; return how many bytes the file had for it.
+    """Fill a view from `offset` on, which begins a page; return how many bytes the file had.
 
     Raises:
         OSError: the system call failed, with `errno.EINVAL` when the view is not `is_aligned`.

@@ -1,7 +1,8 @@
 """Segment files: writing, reading, and punching holes.
 
-What is spilled left memory to make room there, so no copy of it is left in the page cache. Where the
-file system can, bytes do not even pass through it (`direct`). Which object is where is not known here.
+What is spilled left memory to make room there, so no copy of it is left in the page cache. Where
+the file system can, bytes do not even pass through it (`direct`). Which object is where is not
+known here.
 """
 
 from __future__ import annotations
@@ -120,7 +121,9 @@ class _CachedWriter:
     def flush(self) -> None:
         """Wait until the disk has the bytes, and forget them; errors of the disk appear here."""
         start, size = self._start, self._end - self._start
-        if size and _sync_file_range(self._fd, start, size, _SYNC_AND_WAIT):
+        if size == 0:
+            return  # a length of 0 would mean the whole file below
+        if _sync_file_range(self._fd, start, size, _SYNC_AND_WAIT):
             number = ctypes.get_errno()
             if number not in (errno.EINVAL, errno.ENOSYS, errno.ESPIPE):  # it is not known there
                 raise OSError(number, os.strerror(number))

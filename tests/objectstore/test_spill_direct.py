@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,12 @@ SIZES = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("direct")
     if not can_bypass_cache(directory):
         pytest.skip("the file system of the temporary directory has a page cache only")
     assert not list(directory.iterdir())
-    yield directory / "file"
+    return directory / "file"
 
 
 @pytest.fixture(scope="module")
