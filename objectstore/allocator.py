@@ -11,14 +11,14 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import Final
 
-#: Blocks start at, and are rounded up to, multiples of this many bytes (a cache line; what Arrow
-#: wants).
+#: Blocks start at, and are rounded up to, multiples of this many bytes unless more is asked for (a
+#: cache line; what Arrow wants).
 ALIGNMENT: Final = 64
 
 
-def block_size(size: int) -> int:
+def block_size(size: int, alignment: int = ALIGNMENT) -> int:
     """The bytes that a block for `size` bytes takes. An empty object takes one unit."""
-    return max(ALIGNMENT, (size + ALIGNMENT - 1) & -ALIGNMENT)
+    return max(alignment, (size + alignment - 1) & -alignment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,12 @@ class AllocatorStatistics:
 class Allocator:
     """Hands out blocks of [0, capacity).
 
+    Args:
+        capacity: bytes; rounded down to a multiple of the alignment.
+        alignment: blocks start at, and are rounded up to, multiples of it; a power of two.
+
     Raises:
-        ValueError: the capacity is negative.
+        ValueError: the capacity is negative, or the alignment no power of two.
     """
 
     __slots__ = (
@@ -51,16 +55,20 @@ class Allocator:
         "_end_to_start",
         "_free",
         "_used",
+        "alignment",
         "capacity",
         "high_water_offset",
         "peak",
         "used",
     )
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, alignment: int = ALIGNMENT) -> None:
         if capacity < 0:
             raise ValueError(f"the capacity must not be negative, it is {capacity}")
-        self.capacity = capacity & -ALIGNMENT
+        if alignment <= 0 or alignment & (alignment - 1):
+            raise ValueError(f"the alignment must be a power of two, it is {alignment}")
+        self.alignment = alignment
+        self.capacity = capacity & -alignment
         """Bytes that can be allocated at most: the given capacity rounded down to whole units."""
         self.used = 0
         """Bytes in blocks."""
@@ -94,7 +102,7 @@ class Allocator:
         """
         if size < 0:
             raise ValueError(f"the size must not be negative, it is {size}")
-        size = block_size(size)
+        size = block_size(size, self.alignment)
         by_size = self._by_size
         at = bisect_left(by_size, (size, 0))
         if at < len(by_size):
@@ -141,6 +149,18 @@ class Allocator:
         self._end_to_start[end] = offset
         insort(self._by_size, (end - offset, offset))
 
+    def room_around(self, offset: int) -> tuple[int, int]:
+        """[start, end) of a block and the free space on both sides of it.
+
+        Raises:
+            KeyError: no block starts at this offset.
+        """
+        end = offset + self._used[offset]
+        end += self._free.get(end, 0)
+        if end == self.high_water_offset:
+            end = self.capacity
+        return self._end_to_start.get(offset, offset), end
+
     def blocks(self) -> list[tuple[int, int]]:
         """The (offset, size) of every block, in order."""
         return sorted(self._used.items())
@@ -177,7 +197,7 @@ class Allocator:
                 f"a gap or an overlap between {position} and {start}: {pieces}"
             )
             assert size > 0, f"an empty piece at {start}"
-            assert size % ALIGNMENT == 0, f"an unaligned piece of {size} bytes at {start}"
+            assert size % self.alignment == 0, f"an unaligned piece of {size} bytes at {start}"
             assert is_used or was_used, f"two free pieces touch at {start}: {pieces}"
             position, was_used = start + size, is_used
         assert position == self.high_water_offset, (position, self.high_water_offset)

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
+from .allocator import ALIGNMENT
 from .commands import Command, CreateRefused, Lost, Missing, Refusal, Restore, Token
 from .invariants import check_core
 from .reactions import Reactions
@@ -58,7 +59,8 @@ class StoreCore:
     process may well send late (`seal`, `abort`, `unpin`, `delete`, `cancel`) are ignored.
 
     Args:
-        capacity: bytes that blocks in memory may take together; rounded down to whole cache lines.
+        capacity: bytes that blocks in memory may take together; rounded down to whole units.
+        alignment: of blocks, in bytes; a power of two.
         can_spill: False when values may never be written to files.
         low_water: spilling ahead stops at this part of the capacity.
         high_water: spilling ahead starts above this part of the capacity.
@@ -75,13 +77,14 @@ class StoreCore:
         self,
         capacity: int,
         *,
+        alignment: int = ALIGNMENT,
         can_spill: bool = True,
         low_water: float = 0.6,
         high_water: float = 0.8,
         validate: bool = False,
         may_free: Callable[[AbstractSet[bytes], AbstractSet[bytes]], bool] = others_hold,
     ) -> None:
-        self.table = ObjectTable(capacity)
+        self.table = ObjectTable(capacity, alignment)
         self.requests = Requests()
         self.room = RoomMaker(
             self.table, can_spill=can_spill, low_water=low_water, high_water=high_water

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
+from itertools import islice
 
 #: Stale entries of the heap that are tolerated beside as many live ones.
 _SLACK = 64
@@ -91,6 +92,18 @@ class Candidates:
         if oid is None and (needed := self.furthest()) is not None:
             return needed[1]
         return oid
+
+    def first_few(self, count: int) -> list[bytes]:
+        """Up to `count` candidates that go before all others."""
+        found = list(islice(self._idle, count))
+        taken: list[tuple[int, bytes]] = []
+        while len(found) < count and self.furthest() is not None:
+            taken.append(heapq.heappop(self._furthest))
+            if taken[-1][1] not in found:  # the heap may have an entry twice
+                found.append(taken[-1][1])
+        for entry in taken:
+            heapq.heappush(self._furthest, entry)
+        return found
 
     def later_than(self, position: int) -> int:
         """Bytes of the candidates that are needed after a position, or not at all."""

@@ -41,6 +41,9 @@ def check_table(table: ObjectTable) -> None:
     )
     for (offset, size), (following, _) in pairwise(blocks):
         assert offset + size <= following, f"blocks overlap at {following}"
+    in_memory = [record for record in table.records.values() if record.offset is not None]
+    assert table.starting == {record.offset: record for record in in_memory}
+    assert table.ending == {(record.offset or 0) + record.block: record for record in in_memory}
     assert table.allocator.used <= table.allocator.capacity
     for oid, record in table.records.items():
         assert record.oid == oid

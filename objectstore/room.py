@@ -7,7 +7,7 @@ is served next, and how, is `millpond.objectstore.core`.
 from __future__ import annotations
 
 from .commands import Command, Spill
-from .holes import cheapest_hole
+from .holes import hole_anywhere, hole_near_victims
 from .states import ObjectState
 from .table import ObjectRecord, ObjectTable
 
@@ -81,11 +81,17 @@ class RoomMaker:
     def _take_hole(self, record: ObjectRecord) -> bool:
         """Give the object the room of several neighbours that have files."""
         table = self._table
-        # To look for it takes a while: not at every event while little has changed.
-        tried, total = self._tried
-        if tried == record.oid and len(table.leaving) and table.clean.total < total:
-            return False
-        hole = cheapest_hole(table, record.block, (table.clean,))
+        hole = hole_near_victims(table, record.block, (table.clean,))
+        if hole is None and self.can_spill and not self.paused:
+            hole = hole_near_victims(table, record.block, (table.clean, table.dirty))
+            if hole is not None and any(victim.pool is table.dirty for victim in hole):
+                return False  # to spill those is better than to look through everything
+        if hole is None:
+            # To look everywhere takes a while: not at every event while little has changed.
+            tried, total = self._tried
+            if tried == record.oid and len(table.leaving) and table.clean.total < total:
+                return False
+            hole = hole_anywhere(table, record.block, (table.clean,))
         if hole is None:
             self._tried = record.oid, table.clean.total + record.block // 4
             return False
@@ -143,8 +149,9 @@ class RoomMaker:
     def _spill_hole(self, record: ObjectRecord, commands: list[Command]) -> None:
         """Start to spill neighbours in whose room the object fits, if there are any."""
         table = self._table
-        hole = cheapest_hole(table, record.block, (table.clean, table.dirty))
-        for victim in hole or ():
+        pools = (table.clean, table.dirty)
+        hole = hole_near_victims(table, record.block, pools)
+        for victim in hole or hole_anywhere(table, record.block, pools) or ():
             if victim.pool is table.dirty:
                 self._spill(victim, commands)
 

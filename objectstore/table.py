@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .allocator import Allocator, block_size
+from .allocator import ALIGNMENT, Allocator, block_size
 from .commands import Token
 from .eviction import Candidates
 from .states import TRANSITIONS, InvalidTransition, ObjectState
@@ -41,11 +41,11 @@ class ObjectRecord:
         "writer",
     )
 
-    def __init__(self, oid: bytes, size: int, writer: bytes, token: Token) -> None:
+    def __init__(self, oid: bytes, size: int, block: int, writer: bytes, token: Token) -> None:
         self.oid = oid
         self.size = size
         #: Bytes that it takes in memory when it is there.
-        self.block = block_size(size)
+        self.block = block
         self.state = ObjectState.CREATED
         #: Where its block starts, or None without one.
         self.offset: int | None = None
@@ -87,12 +87,15 @@ class ClientRecord:
 
 
 class ObjectTable:
-    """All objects of a store with `capacity` bytes of memory."""
+    """All objects of a store with `capacity` bytes of memory, in blocks of this alignment."""
 
-    def __init__(self, capacity: int) -> None:
-        self.allocator = Allocator(capacity)
+    def __init__(self, capacity: int, alignment: int = ALIGNMENT) -> None:
+        self.allocator = Allocator(capacity, alignment)
         self.records: dict[bytes, ObjectRecord] = {}
         self.clients: dict[bytes, ClientRecord] = {}
+        #: The objects in memory, by where their blocks start, and by where they end.
+        self.starting: dict[int, ObjectRecord] = {}
+        self.ending: dict[int, ObjectRecord] = {}
         #: Sealed, nobody reads them, and there is a file: their blocks can be freed at once.
         self.clean = Candidates()
         #: Sealed, nobody reads them, memory only: they can be spilled.
@@ -113,7 +116,8 @@ class ObjectTable:
 
     def add(self, oid: bytes, size: int, writer: bytes, token: Token) -> ObjectRecord:
         """Enter a new object, without a block."""
-        record = ObjectRecord(oid, size, writer, token)
+        block = block_size(size, self.allocator.alignment)
+        record = ObjectRecord(oid, size, block, writer, token)
         self.asked_bytes += record.block
         self.records[oid] = record
         self.client(writer).writing[oid] = record
@@ -185,13 +189,17 @@ class ObjectTable:
 
     def take_block(self, record: ObjectRecord) -> bool:
         """Give the object a block; False when none is free that is large enough."""
-        record.offset = self.allocator.allocate(record.size)
-        return record.offset is not None
+        offset = record.offset = self.allocator.allocate(record.size)
+        if offset is None:
+            return False
+        self.starting[offset] = self.ending[offset + record.block] = record
+        return True
 
     def free_block(self, record: ObjectRecord) -> None:
         """Take the object's block away."""
         assert record.offset is not None
         self.allocator.free(record.offset)
+        del self.starting[record.offset], self.ending[record.offset + record.block]
         record.offset = None
 
     def add_file(self, record: ObjectRecord) -> None:

@@ -29,6 +29,7 @@ from millpond.objectstore.commands import (
 from millpond.objectstore.core import StoreCore
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.mapping import ArenaMapping
+from millpond.objectstore.spill.direct import SECTOR
 from millpond.objectstore.spill.storage import CorruptSpill, FileExtent, SpillStatistics, Storage
 from millpond.objectstore.states import ObjectState
 from millpond.objectstore.statistics import StoreStatistics
@@ -97,6 +98,7 @@ class ObjectService:
     ) -> None:
         self.core = StoreCore(
             arena.capacity,
+            alignment=SECTOR,  # so that the disk reads and writes blocks without a copy
             can_spill=storage is not None,
             validate=validate,
             may_free=self._may_free,

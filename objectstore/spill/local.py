@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, TypeVar
 from ..fileio import draft_path, is_full, punch
 from .checked_file import check_file, file_size
 from .copies import Copies
+from .direct import can_bypass_cache, is_aligned
 from .directory import SpillDirectory
 from .encoding import ChecksumMismatch, Codec, Encoded, verify
 from .rotation import Rotation
@@ -80,6 +81,7 @@ class LocalStorage:
                 self._directories.append(SpillDirectory(parent, floor))
                 made.callback(self._directories[-1].close)
             self._fuse = [can_punch(home.directory) for home in self._directories]
+            self._bypass = [can_bypass_cache(home.directory) for home in self._directories]
             made.pop_all()
         self._quota = quota
         self._clock = clock
@@ -166,7 +168,8 @@ class LocalStorage:
         reserved = self._reserve(number, need, [len(view) for _, view in objects])
         written: list[Encoded] = []
         try:
-            with SegmentWriter(self._directories[number].directory) as writer:
+            directory, direct = self._directories[number].directory, self._bypass[number]
+            with SegmentWriter(directory, direct=direct) as writer:
                 for (_, view), room in zip(objects, reserved, strict=True):
                     written.append(self._codec.encode(view, writer.at(room)))
         except BaseException:
@@ -225,7 +228,9 @@ class LocalStorage:
             raise CorruptSpill(oid, "", "it is not known to the spill storage")
         with self._lock:
             path = self._path(extent.segment)
-        self._guarded(oid, path, lambda: self._decode(extent, path, view))
+            bypass = self._bypass[self._place(extent.segment)]
+        direct = bypass and extent.encoded.is_plain and is_aligned(view)
+        self._guarded(oid, path, lambda: self._decode(extent, path, view, direct=direct))
 
     def locate(self, oid: bytes) -> FileExtent:
         """Where an object can be mapped. See `Storage.locate`."""
@@ -257,13 +262,14 @@ class LocalStorage:
             if self._direct.get(oid) is direct:
                 self._checked[oid] = looks
 
-    def _decode(self, extent: Extent, path: str, view: memoryview) -> None:
+    def _decode(self, extent: Extent, path: str, view: memoryview, *, direct: bool) -> None:
         if len(view) != extent.encoded.size:
             raise ShortFile(f"it has {extent.encoded.size} bytes, not {len(view)}")
-        with reader(path, extent.offset) as (fd, read):
+        with reader(path, extent.offset, direct=direct) as (fd, read):
             self._codec.decode(extent.encoded, view, read)
-            # The bytes are in memory now: a second copy of them in the page cache is of no use.
-            os.posix_fadvise(fd, extent.offset, extent.reserved, os.POSIX_FADV_DONTNEED)
+            if not direct:
+                # The bytes are in memory now: a second copy in the page cache is of no use.
+                os.posix_fadvise(fd, extent.offset, extent.reserved, os.POSIX_FADV_DONTNEED)
 
     def _guarded(self, oid: bytes, path: str, read: Callable[[], None]) -> None:
         """Read, and tell what is damaged from what cannot be read now."""
@@ -286,9 +292,13 @@ class LocalStorage:
 
     def _path(self, number: int) -> str:
         """The file of a segment, under the lock."""
+        return segment_path(self._directories[self._place(number)].directory, number)
+
+    def _place(self, number: int) -> int:
+        """The number of a segment's directory, under the lock."""
         place = self._table.segments[number].place
         assert isinstance(place, int)
-        return segment_path(self._directories[place].directory, number)
+        return place
 
     # -- forgetting --
 

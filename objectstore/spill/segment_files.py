@@ -1,6 +1,8 @@
-"""Segment files: writing past the page cache, and reading.
+"""Segment files: writing and reading.
 
-Which object is where is not known here.
+What is spilled left memory to make room there, so no copy of it is left in the page cache. Where
+the file system can, bytes do not even pass through it (`direct`). Which object is where is not
+known here.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from pathlib import Path
 from typing import Final, Self
 
 from ..fileio import punch, pwrite_all
+from .direct import PAGE, DirectWriter, read_direct
 from .segments import Reservation
 
 #: Objects begin at multiples of this: blocks of file systems, so that holes free what they cover.
-ALIGNMENT: Final = 4096
+ALIGNMENT: Final = PAGE
 
 _SYNC_AND_WAIT: Final = 0x07  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER
 
-#: Bytes after which a writer waits for the disk.
+#: Bytes in the page cache after which a writer waits for the disk.
 _FLUSH: Final = 8 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,25 +38,28 @@ class ShortFile(Exception):  # noqa: N818 - the name says what happened
 
 
 class SegmentWriter:
-    """Writes objects to segments in a directory, one file at a time, past the page cache.
+    """Writes objects to segments in a directory, one file at a time.
 
-    What is written is brought to the disk at once and dropped from the page cache: it left memory
-    to make room there, and reusing the same pages is faster than dirtying ever more of them.
+    The views that are written have to stay as they are until the `with` block has ended.
+
+    Args:
+        directory: where the segments are.
+        direct: whether `can_bypass_cache` says so of it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, direct: bool) -> None:
         self._directory = directory
+        self._direct = direct
         self._segment = -1
         self._fd = -1
-        #: What is in the page cache still: [start, end) of the file.
-        self._start = self._end = 0
+        self._output: DirectWriter | _CachedWriter | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         if failure is not None:
-            self._start = self._end  # it is all given up
+            self._output = None  # it is all given up
         self._close()
 
     def at(self, room: Reservation) -> Callable[[memoryview], None]:
@@ -62,39 +68,63 @@ class SegmentWriter:
             self._close()
             path = segment_path(self._directory, room.segment)
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = os.open(path, flags, 0o600)
+            self._fd = os.open(path, flags | (os.O_DIRECT if self._direct else 0), 0o600)
             self._segment = room.segment
-            self._start = self._end = room.offset
+            self._output = (DirectWriter if self._direct else _CachedWriter)(self._fd)
+        assert self._output is not None
+        output = self._output
         offset = room.offset
 
         def write(piece: memoryview) -> None:
             nonlocal offset
-            pwrite_all(self._fd, [piece], offset)
+            output.write(offset, piece)
             offset += len(piece)
-            self._end = offset
-            if self._end - self._start >= _FLUSH:
-                self._flush()
 
         return write
-
-    def _flush(self) -> None:
-        """Wait until the disk has the bytes, and forget them; errors of the disk appear here."""
-        start, size = self._start, self._end - self._start
-        if size and _sync_file_range(self._fd, start, size, _SYNC_AND_WAIT):
-            number = ctypes.get_errno()
-            if number not in (errno.EINVAL, errno.ENOSYS, errno.ESPIPE):  # it is not known there
-                raise OSError(number, os.strerror(number))
-        os.posix_fadvise(self._fd, start, size, os.POSIX_FADV_DONTNEED)
-        self._start = self._end
 
     def _close(self) -> None:
         if self._fd < 0:
             return
         try:
-            self._flush()
+            if self._output is not None:
+                self._output.flush()
         finally:
             fd, self._fd = self._fd, -1
             os.close(fd)  # where a network file system reports what it could not write
+
+
+class _CachedWriter:
+    """Writes a file through the page cache, in which not much of it stays.
+
+    Writing waits for the disk, again and again: to use the same pages again is also faster than to
+    dirty ever more of them.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        #: What is in the page cache still: [start, end) of the file.
+        self._start = self._end = 0
+
+    def write(self, offset: int, piece: memoryview) -> None:
+        """Write a piece."""
+        if self._start == self._end:
+            self._start = offset
+        pwrite_all(self._fd, [piece], offset)
+        self._end = offset + len(piece)
+        if self._end - self._start >= _FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Wait until the disk has the bytes, and forget them; errors of the disk appear here."""
+        start, size = self._start, self._end - self._start
+        if size == 0:
+            return  # a length of 0 would mean the whole file below
+        if _sync_file_range(self._fd, start, size, _SYNC_AND_WAIT):
+            number = ctypes.get_errno()
+            if number not in (errno.EINVAL, errno.ENOSYS, errno.ESPIPE):  # it is not known there
+                raise OSError(number, os.strerror(number))
+        os.posix_fadvise(self._fd, start, size, os.POSIX_FADV_DONTNEED)
+        self._start = self._end
 
 
 def segment_path(directory: Path, number: int) -> str:
@@ -103,24 +133,38 @@ def segment_path(directory: Path, number: int) -> str:
 
 
 @contextlib.contextmanager
-def reader(path: str, offset: int) -> Iterator[tuple[int, Callable[[memoryview], None]]]:
-    """An open file, and what fills a view with the next bytes from `offset` on."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def reader(
+    path: str, offset: int, *, direct: bool = False
+) -> Iterator[tuple[int, Callable[[memoryview], None]]]:
+    """An open file, and what fills a view with the next bytes from `offset` on.
+
+    Args:
+        path: the file.
+        offset: where in it to begin.
+        direct: read past the page cache; `offset` begins a page, and so does every read, into views
+            that are `is_aligned`.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0))
+    fill = read_direct if direct else _read
 
     def read(view: memoryview) -> None:
         nonlocal offset
-        done = 0
-        while done < len(view):
-            count = os.preadv(fd, [view[done:]], offset)
-            if count == 0:
-                raise ShortFile(f"its file ends after {os.fstat(fd).st_size} bytes")
-            done += count
-            offset += count
+        if fill(fd, offset, view) < len(view):
+            raise ShortFile(f"its file ends after {os.fstat(fd).st_size} bytes")
+        offset += len(view)
 
     try:
         yield fd, read
     finally:
         os.close(fd)
+
+
+def _read(fd: int, offset: int, view: memoryview) -> int:
+    """Fill a view; return how many bytes the file had for it."""
+    done = 0
+    while done < len(view) and (count := os.preadv(fd, [view[done:]], offset + done)):
+        done += count
+    return done
 
 
 def can_punch(directory: Path) -> bool:

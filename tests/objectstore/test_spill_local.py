@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from millpond.objectstore import fileio
 from millpond.objectstore.fileio import is_full, map_file
-from millpond.objectstore.spill import local, segment_files
+from millpond.objectstore.spill import direct, local, segment_files
 from millpond.objectstore.spill.checked_file import file_size, write_checked
 from millpond.objectstore.spill.encoding import CHUNK
 from millpond.objectstore.spill.local import SEGMENT_SIZE, LocalStorage
@@ -25,8 +26,12 @@ MIB = 1 << 20
 Make = Callable[..., LocalStorage]
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
+@pytest.fixture(params=["past the page cache", "through it"])
+def make(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Make]:
+    if request.param == "through it":
+        monkeypatch.setattr(local, "can_bypass_cache", lambda _: False)
     made: list[LocalStorage] = []
 
     def storage(*parents: Path, **options: Any) -> LocalStorage:
@@ -242,33 +247,37 @@ def test_the_quota_is_kept_and_dead_space_is_used_first(make: Make) -> None:
 
 def failing(number: int, only: Path | None = None) -> Callable[..., None]:
     """Let writes fail, those below one directory or all."""
-    real = segment_files.pwrite_all
 
     def pwrite_all(fd: int, views: list[memoryview], offset: int) -> None:
         name = Path(f"/proc/self/fd/{fd}").readlink()
         if only is None or name.is_relative_to(only):
             raise OSError(number, os.strerror(number))
-        real(fd, views, offset)
+        fileio.pwrite_all(fd, views, offset)
 
     return pwrite_all
+
+
+def write_by(patch: pytest.MonkeyPatch, pwrite_all: Callable[..., None]) -> None:
+    """Let both ways of writing use this instead of the system call."""
+    for module in (direct, segment_files):
+        patch.setattr(module, "pwrite_all", pwrite_all)
 
 
 def test_a_failed_write_keeps_nothing_of_the_batch(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = make()
-    real = segment_files.pwrite_all
-    calls = iter(range(3))
+    calls = iter(range(1))
 
     def fail_late(fd: int, views: list[memoryview], offset: int) -> None:
         if next(calls, None) is None:
             raise OSError(errno.ENOSPC, "no space")
-        real(fd, views, offset)
+        fileio.pwrite_all(fd, views, offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(segment_files, "pwrite_all", fail_late)
+        write_by(patch, fail_late)
         with pytest.raises(OSError, match="no space"):
-            write(storage, contents(*[100_000] * 5))
+            write(storage, contents(*[4_000_000] * 5))
     flush(storage)
     assert files(storage) == []
     assert storage.statistics().objects == 0
@@ -290,7 +299,7 @@ def test_directories_take_turns_and_one_that_fails_is_left_out(
     assert [len(list(directory.iterdir())) for directory in storage.directories] == [1, 1, 1]
     broken = storage.directories[1]
     with monkeypatch.context() as patch:
-        patch.setattr(segment_files, "pwrite_all", failing(errno.EIO, broken))
+        write_by(patch, failing(errno.EIO, broken))
         for number in range(6, 12):
             write(storage, {oid(number): os.urandom(MIB)})
     assert storage.statistics().directories_failing == 1
@@ -319,7 +328,7 @@ def test_a_full_directory_is_passed_over(
         parent.mkdir()
     storage = make(*parents)
     with monkeypatch.context() as patch:
-        patch.setattr(segment_files, "pwrite_all", failing(errno.ENOSPC, storage.directories[0]))
+        write_by(patch, failing(errno.ENOSPC, storage.directories[0]))
         for number in range(4):
             write(storage, {oid(number): os.urandom(MIB)})
     assert storage.statistics().directories_failing == 0
@@ -342,7 +351,7 @@ def test_when_all_fail_the_error_tells_whether_space_may_come(
         (broken if name.is_relative_to(first) else full)(fd, views, offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(segment_files, "pwrite_all", pwrite_all)
+        write_by(patch, pwrite_all)
         for _ in range(2):
             with pytest.raises(OSError) as caught:
                 write(storage, {oid(1): b"content"})
