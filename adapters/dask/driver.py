@@ -22,7 +22,7 @@ from millpond.errors import SerializationError
 
 from .copies import private_copy
 from .futures import ref_in
-from .node import run_here
+from .node import Times, run_here
 from .units import Unit
 
 __all__ = ["DriverUnits", "note_unpicklable", "unpicklable_result"]
@@ -70,8 +70,8 @@ class DriverUnits:
         """Whether a unit is known to make something that cannot be pickled."""
         return bool(_unpicklable) and key_split(unit.key) in _unpicklable
 
-    def run(self, unit: Unit, source: Callable[[Key], Any]) -> None:
-        """Execute a unit here and keep its values.
+    def run(self, unit: Unit, source: Callable[[Key], Any]) -> Times:
+        """Execute a unit here and keep its values; return when its tasks ran.
 
         Args:
             unit: what to run.
@@ -87,9 +87,11 @@ class DriverUnits:
         local = Unit(
             [_with_values(task) for task in unit.tasks], unit.inputs, unit.picks, unit.hints
         )
-        for keys, value in zip(unit.outputs, run_here(local, known), strict=True):
+        made, times = run_here(local, known)
+        for keys, value in zip(unit.outputs, made, strict=True):
             for key in keys:
                 self.values[key] = value
+        return times
 
 
 def _with_values(value: Any) -> Any:

@@ -13,7 +13,7 @@ import millpond
 
 from .futures import ref_in
 from .hints import Hints
-from .node import run_node
+from .node import run_node, run_timed_node
 from .payload import LARGE, WorkPickler, size_of
 from .settings import capture_settings
 from .units import Unit
@@ -21,18 +21,25 @@ from .units import Unit
 __all__ = ["Sender"]
 
 _remote_node = millpond.remote(run_node)
+_remote_timed_node = millpond.remote(run_timed_node)
 
 
 @functools.lru_cache(maxsize=1024)
-def _call_for(prefix: str, num_returns: int, hints: Hints) -> Any:
+def _call_for(prefix: str, num_objects: int, hints: Hints, timed: bool) -> Any:
     """Return the remote function for tasks of one kind: the engine learns sizes by name."""
-    return _remote_node.options(name=prefix, num_returns=num_returns, **hints.options())
+    function = _remote_timed_node if timed else _remote_node
+    return function.options(name=prefix, num_returns=num_objects + timed, **hints.options())
 
 
 class Sender:
-    """Sends units under the present settings; large values that they share are stored once."""
+    """Sends units under the present settings; large values that they share are stored once.
 
-    def __init__(self) -> None:
+    Args:
+        timed: each unit returns one object more: the times of its tasks.
+    """
+
+    def __init__(self, *, timed: bool = False) -> None:
+        self._timed = timed
         self._settings = capture_settings()
         self._pickler = WorkPickler()
 
@@ -64,7 +71,7 @@ class Sender:
                 named.append(name)
                 arguments.append(self._pickler.store(value))
         payload, lifted = self._pickler.dumps(unit, named, literals)
-        call = _call_for(key_split(unit.key), len(unit.outputs), unit.hints)
+        call = _call_for(key_split(unit.key), len(unit.outputs), unit.hints, self._timed)
         made = call.remote(self._settings, payload, *arguments, *lifted)
         return made if isinstance(made, list) else [made]
 

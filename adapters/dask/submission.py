@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Self
 
 from dask.typing import Key
@@ -28,6 +28,8 @@ from .sending import Sender
 from .units import Unit, make_units
 
 __all__ = ["Submission"]
+
+Submitted = Callable[[int, millpond.ObjectRef[Any], millpond.ObjectRef[Any]], None]
 
 
 class Submission:
@@ -57,35 +59,35 @@ class Submission:
         """The wanted values that were made in this process, by key."""
         return {key: value for key, value in self._driver.values.items() if key in self._wanted}
 
-    def submit(
-        self, submitted: Callable[[int, millpond.ObjectRef[Any]], None] | None = None
-    ) -> None:
+    def submit(self, submitted: Submitted | None = None) -> None:
         """Submit every unit; afterwards `refs` and `values` hold the wanted keys.
 
         Args:
-            submitted: called with each unit's index in `units` and its (first) object.
+            submitted: called with each unit's index in `units`, its (first) object, and the
+                object that will hold the times of its tasks.
         """
-        sender = Sender()
+        sender = Sender(timed=submitted is not None)
         uses = self._count_uses()
         held: list[tuple[int | None, Unit]] = []
         #: keys that units in ``held`` will make
         later: set[Key] = set()
         for index, unit in enumerate(self.units):
             hold = DriverUnits.must_run(unit) or not later.isdisjoint(unit.inputs.values())
-            ref = None if hold else self._send(sender, unit)
-            if ref is None:
+            refs = None if hold else self._send(sender, unit)
+            if refs is None:
                 later.update(*unit.outputs)
                 held += self._single(index, unit, uses)
                 continue
             if submitted is not None:
-                submitted(index, ref)
+                submitted(index, refs[0], refs[-1])
             self._release(unit, uses)
         for place, unit in held:
-            ref = None if DriverUnits.must_run(unit) else self._send(sender, unit)
-            if ref is None:
-                self._driver.run(unit, self._source)
+            refs = None if DriverUnits.must_run(unit) else self._send(sender, unit)
+            times = self._driver.run(unit, self._source) if refs is None else None
             if submitted is not None and place is not None:
-                submitted(place, millpond.put(None) if ref is None else ref)
+                if refs is None:
+                    refs = [millpond.put(None), millpond.put(times)]
+                submitted(place, refs[0], refs[-1])
             self._release(unit, uses)
 
     @staticmethod
@@ -107,8 +109,8 @@ class Submission:
             return self._driver.values[target]
         return self._graph.literals[target]
 
-    def _send(self, sender: Sender, unit: Unit) -> millpond.ObjectRef[Any] | None:
-        """Submit a unit and return its (first) object, or None where it cannot be pickled."""
+    def _send(self, sender: Sender, unit: Unit) -> Sequence[millpond.ObjectRef[Any]] | None:
+        """Submit a unit and return its objects, or None where it cannot be pickled."""
         try:
             refs = sender.send(unit, self._source)
         except SerializationError as error:
@@ -116,11 +118,11 @@ class Submission:
             if len(unit.tasks) == 1 and self._driver.values.keys().isdisjoint(unit.inputs.values()):
                 note_unpicklable(key_split(unit.key), str(error))
             return None
-        for keys, ref in zip(unit.outputs, refs, strict=True):
+        for keys, ref in zip(unit.outputs, refs, strict=False):  # times may follow
             self._submitted.append(weakref.ref(ref))
             for key in keys:
                 self.refs[key] = ref
-        return refs[0]
+        return refs
 
     def _count_uses(self) -> Counter[Key]:
         uses: Counter[Key] = Counter(self._wanted)
