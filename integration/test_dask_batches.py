@@ -20,7 +20,7 @@ from dask._task_spec import Task, TaskRef
 import millpond
 from millpond.adapters.dask import batch_node, submission
 from millpond.adapters.dask.batches import Batch, Budget, Cost, make_batches
-from millpond.adapters.dask.costs import Costs, choose_trials, kind_of
+from millpond.adapters.dask.costs import Costs, kind_of
 from millpond.adapters.dask.graph import materialize, select
 from millpond.adapters.dask.units import Unit, group_tasks, in_order
 from millpond.dask import get, persist
@@ -217,20 +217,35 @@ def test_what_takes_long_is_not_small_until_it_is_quick(costs: Costs) -> None:
     assert costs.of(units[0]) is None
 
 
-def test_one_of_each_kind_is_tried_out_with_what_it_needs() -> None:
+def test_one_of_each_kind_is_tried_out_with_what_it_needs(costs: Costs) -> None:
     dsk: dict[Any, Any] = {("x", i): (inc, i) for i in range(40)}
     dsk |= {("y", i): (operator.add, ("x", i), ("x", (i + 1) % 40)) for i in range(40)}
     dsk["rare", 0] = (inc, ("y", 0))
     keys = [("y", i) for i in range(40)] + [("rare", 0)]
     units = units_of(dsk, *keys)
     nothing: list[Cost | None] = [None] * len(units)
-    tried = [units[i] for i in choose_trials(units, nothing, ())]
+    tried = [units[i] for i in costs.choose_trials(units, nothing, ())]
     assert sorted(kind_of(unit.key) for unit in tried) == ["x", "x", "y"]
     assert tried[-1].key[0] == "y"
     known = [None if kind_of(unit.key) == "y" else TINY for unit in units]
-    assert len(choose_trials(units, known, ())) == 3
+    assert len(costs.choose_trials(units, known, ())) == 3
     alone = {i for i, unit in enumerate(units) if kind_of(unit.key) == "x"}
-    assert choose_trials(units, nothing, alone) == []
+    assert costs.choose_trials(units, nothing, alone) == []
+
+
+def test_what_was_not_small_is_tried_out_ever_more_rarely(costs: Costs) -> None:
+    dsk: dict[Any, Any] = {("x", i): (inc, i) for i in range(40)}
+    units = units_of(dsk, *dsk)
+    nothing: list[Cost | None] = [None] * len(units)
+    tried = []
+    for _ in range(40):
+        trials = costs.choose_trials(units, nothing, ())
+        tried.append(bool(trials))
+        if trials:
+            costs.learn(units[:1], [1.0], [8])
+    assert [i for i, was in enumerate(tried) if was] == [0, 1, 4, 9, 18, 35]
+    costs.learn(units[:1], [1e-5], [8])
+    assert costs.choose_trials(units, nothing, ())
 
 
 # --- on the engine ----------------------------------------------------------------------------

@@ -214,7 +214,8 @@ class _Run:
         from .scheduler import compute  # which imports, by and by, this module
 
         graph: dict[Key, GraphNode] = {
-            name: DataNode(name, value) for name, value in self._known.of(self._known.names).items()
+            name: DataNode(name, private_copy(value))
+            for name, value in self._known.of(self._known.names).items()
         }
         for calls in self.work.units[first:]:
             for key, function, arguments, keywords in calls:

@@ -15,7 +15,7 @@ from dask.utils import key_split
 from .batches import Cost, Links
 from .units import Unit
 
-__all__ = ["Costs", "choose_trials", "kind_of"]
+__all__ = ["Costs", "kind_of"]
 
 #: what is worth sharing a call: seconds of a task, and bytes of its result
 _SMALL_SECONDS = 2e-3
@@ -26,6 +26,8 @@ _MOST_KINDS = 4096
 #: units of a kind that make it worth trying one out, and units that are tried out at once
 _WORTH_TRYING = 16
 _MOST_TRIALS = 32
+#: computations to let pass, at most, before a kind that was not small is tried out again
+_LONGEST_REST = 64
 
 
 def kind_of(key: Key) -> str:
@@ -41,17 +43,18 @@ def kind_of(key: Key) -> str:
 
 
 class Costs:
-    """Means by kind."""
+    """Means by kind, and when it is worth trying a kind out."""
 
     def __init__(self) -> None:
         self._known: dict[str, Cost] = {}
+        #: of kinds that were not small when they were tried out: how often in succession, and how
+        #: many computations to let pass before the next time
+        self._misses: dict[str, tuple[int, int]] = {}
 
     def of(self, unit: Unit) -> Cost | None:
         """Return what a unit is expected to take when that is little, else None."""
         cost = self._known.get(kind_of(unit.key))
-        if cost is None or cost.seconds > _SMALL_SECONDS or cost.size > _SMALL_BYTES:
-            return None
-        return cost
+        return cost if cost is not None and _is_small(cost) else None
 
     def learn(self, units: Sequence[Unit], seconds: Sequence[float], sizes: Sequence[int]) -> None:
         """Note what the units of one batch took; those that did not run are missing."""
@@ -64,51 +67,68 @@ class Costs:
             self._note(kind, Cost(took / count + _OVERHEAD, size / count))
 
     def _note(self, kind: str, new: Cost) -> None:
+        if _is_small(new):
+            self._misses.pop(kind, None)
+        else:
+            # The first time can be an import.
+            misses = self._misses.pop(kind, (0, 0))[0] + 1
+            self._misses[kind] = misses, min(2 ** (misses - 1), _LONGEST_REST) if misses > 1 else 0
         known = self._known.pop(kind, None)  # the latest kinds are last
         if known is not None and new.seconds > known.seconds:
-            # The first run of a function, with its imports, counts until the next one.
             new = Cost(known.seconds + 0.3 * (new.seconds - known.seconds), new.size)
-        while len(self._known) >= _MOST_KINDS:
-            self._known.pop(next(iter(self._known)))
         self._known[kind] = new
+        for table in (self._known, self._misses):
+            while len(table) > _MOST_KINDS:
+                del table[next(iter(table))]
+
+    def choose_trials(
+        self, units: Sequence[Unit], costs: Sequence[Cost | None], alone: Collection[int]
+    ) -> list[int]:
+        """Return units to run before the others, so that their kinds' costs are known.
+
+        One unit of each kind of which there are many, with all that it needs.
+
+        Args:
+            units: of one computation.
+            costs: what is expected of each unit; None where it is not known as small.
+            alone: the indexes of units that are not to be tried out.
+
+        Raises:
+            RuntimeError: the units form a cycle.
+        """
+        kinds = {
+            i: kind_of(units[i].key)
+            for i, cost in enumerate(costs)
+            if cost is None and i not in alone
+        }
+        counts = Counter(kinds.values())
+        left = {kind for kind, n in counts.items() if n >= _WORTH_TRYING and self._is_due(kind)}
+        if not left:
+            return []
+        links = Links(units)
+        order = links.depth_first()
+        place = {i: position for position, i in enumerate(order)}
+        chosen: list[int] = []
+        for i in order:
+            if kinds.get(i) not in left:
+                continue
+            closure = _closure(i, links, chosen)
+            left.discard(kinds[i])
+            if len(chosen) + len(closure) <= _MOST_TRIALS and closure.isdisjoint(alone):
+                chosen += sorted(closure, key=place.__getitem__)
+            if not left:
+                break
+        return chosen
+
+    def _is_due(self, kind: str) -> bool:
+        misses, rest = self._misses.get(kind, (0, 0))
+        if rest:
+            self._misses[kind] = misses, rest - 1
+        return not rest
 
 
-def choose_trials(
-    units: Sequence[Unit], costs: Sequence[Cost | None], alone: Collection[int]
-) -> list[int]:
-    """Return units to run before the others, so that their kinds' costs are known.
-
-    One unit of each kind of which there are many, with all that it needs.
-
-    Args:
-        units: of one computation.
-        costs: what is expected of each unit; None where it is not known as small.
-        alone: the indexes of units that are not to be tried out.
-
-    Raises:
-        RuntimeError: the units form a cycle.
-    """
-    kinds = {
-        i: kind_of(units[i].key) for i, cost in enumerate(costs) if cost is None and i not in alone
-    }
-    counts = Counter(kinds.values())
-    open_kinds = {kind for kind, count in counts.items() if count >= _WORTH_TRYING}
-    if not open_kinds:
-        return []
-    links = Links(units)
-    order = links.depth_first()
-    place = {i: position for position, i in enumerate(order)}
-    chosen: list[int] = []
-    for i in order:
-        if kinds.get(i) not in open_kinds:
-            continue
-        closure = _closure(i, links, chosen)
-        open_kinds.discard(kinds[i])
-        if len(chosen) + len(closure) <= _MOST_TRIALS and closure.isdisjoint(alone):
-            chosen += sorted(closure, key=place.__getitem__)
-        if not open_kinds:
-            break
-    return chosen
+def _is_small(cost: Cost) -> bool:
+    return cost.seconds <= _SMALL_SECONDS and cost.size <= _SMALL_BYTES
 
 
 def _closure(unit: int, links: Links, chosen: Collection[int]) -> set[int]:

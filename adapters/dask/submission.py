@@ -26,7 +26,7 @@ import millpond
 from millpond.errors import SerializationError
 
 from .batches import Batch, Budget, Cost, make_batches
-from .costs import Costs, choose_trials
+from .costs import Costs
 from .driver import DriverUnits, note_unpicklable
 from .graph import TaskGraph
 from .sending import Item, Sender
@@ -82,6 +82,8 @@ class Submission:
         #: the batches that were sent, by their bundles
         self._batches: weakref.WeakKeyDictionary[millpond.ObjectRef[Any], Batch]
         self._batches = weakref.WeakKeyDictionary()
+        #: the bundles of what was tried out and was not done in time
+        self._slow_trials: list[millpond.ObjectRef[Any]] = []
         units = group_tasks(graph, self._wanted, grouped=grouped)
         self._batched = batched and len(units) >= _LEAST_UNITS
         self.units: list[Unit] = units if self._batched else in_order(units)
@@ -136,12 +138,19 @@ class Submission:
         if batch is not None:
             _costs.learn(batch.units, *items[-1])
 
+    def _learn_late(self) -> None:
+        """Learn, at the end, from trials that were not done in time."""
+        trials = self._slow_trials
+        if trials:
+            for bundle in millpond.wait(trials, num_returns=len(trials), timeout=0)[0]:
+                self.learn(bundle, millpond.get(bundle))
+
     # --- batches ---
 
     def _make_batches(self, sender: Sender) -> list[Unit | Batch]:
         """Try out what is not known; return the rest in batches, in order."""
         units, costs, alone = self._assess(self.units)
-        trials = [units[i] for i in choose_trials(units, costs, alone)]
+        trials = [units[i] for i in _costs.choose_trials(units, costs, alone)]
         if trials:
             sent = self._try_out(trials, sender)
             units, costs, alone = self._assess([u for u in self.units if u.key not in sent])
@@ -179,6 +188,7 @@ class Submission:
         ready, _ = millpond.wait(bundles, num_returns=len(bundles), timeout=timeout)
         for bundle in ready:
             self.learn(bundle, millpond.get(bundle))
+        self._slow_trials = [bundle for bundle in bundles if bundle not in set(ready)]
         return set(sent)
 
     def _send_batch(self, sender: Sender, batch: Batch) -> millpond.ObjectRef[Any] | None:
@@ -272,7 +282,10 @@ class Submission:
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         if failure is not None:
             self.cancel()
+        else:
+            self._learn_late()
         # The exception's traceback keeps this object: it must not keep the results with it.
+        self._slow_trials.clear()
         self.refs.clear()
         self.items.clear()
         self._submitted.clear()
