@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Collection
@@ -18,6 +19,7 @@ import pytest
 from dask._task_spec import Task, TaskRef
 
 import millpond
+import millpond.dask
 from millpond.adapters.dask import batch_node, submission
 from millpond.adapters.dask.batches import Batch, Budget, Cost, make_batches
 from millpond.adapters.dask.costs import Costs, kind_of
@@ -454,3 +456,14 @@ def test_a_run_of_a_batch_forgets_what_nothing_needs() -> None:
     run.all()
     assert run.results == {("y", 0): 3, ("y", 1): 5, ("y", 2): 4}
     assert not [name for name in run._known if name[0] == "x"]
+
+
+@pytest.mark.usefixtures("engine")
+def test_new_workers_have_what_dask_needs() -> None:
+    @millpond.remote
+    def imported() -> bool:
+        return "millpond.adapters.dask.batch_node" in sys.modules and "dask.array" in sys.modules
+
+    with millpond.dask.enable():
+        while not millpond.get(imported.remote()):
+            time.sleep(0.05)  # until the warm process is there and the idle workers are replaced
