@@ -7,7 +7,7 @@ tasks reports what each took; tasks of a kind that is not known as small are tri
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from dask.typing import Key
 from dask.utils import key_split
@@ -23,7 +23,7 @@ _SMALL_BYTES = 256 * 1024
 #: seconds around each task in a batch: its share of unpickling, and of looking up its inputs
 _OVERHEAD = 10e-6
 _MOST_KINDS = 4096
-#: units of a kind that make it worth trying one out, and units that are tried out at once
+#: units of a kind that make it worth trying some out, and units that are tried out at once
 _WORTH_TRYING = 16
 _MOST_TRIALS = 32
 #: computations to let pass, at most, before a kind that was not small is tried out again
@@ -66,6 +66,16 @@ class Costs:
         for kind, (count, took, size) in sums.items():
             self._note(kind, Cost(took / count + _OVERHEAD, size / count))
 
+    def learn_trials(self, trials: Iterable[tuple[Unit, float, int]]) -> None:
+        """Note what units, each tried out by itself, took: of a kind the most counts."""
+        most: dict[str, Cost] = {}
+        for unit, took, size in trials:
+            kind = kind_of(unit.key)
+            so_far = most.get(kind, Cost(0.0, 0.0))
+            most[kind] = Cost(max(so_far.seconds, took + _OVERHEAD), max(so_far.size, size))
+        for kind, cost in most.items():
+            self._note(kind, cost)
+
     def _note(self, kind: str, new: Cost) -> None:
         if _is_small(new):
             self._misses.pop(kind, None)
@@ -86,7 +96,8 @@ class Costs:
     ) -> list[int]:
         """Return units to run before the others, so that their kinds' costs are known.
 
-        One unit of each kind of which there are many, with all that it needs.
+        Of each kind of which there are many the first, the last and one in between (the first
+        part of some data may be empty), with all that they need.
 
         Args:
             units: of one computation.
@@ -102,22 +113,22 @@ class Costs:
             if cost is None and i not in alone
         }
         counts = Counter(kinds.values())
-        left = {kind for kind, n in counts.items() if n >= _WORTH_TRYING and self._is_due(kind)}
-        if not left:
+        due = {kind for kind, n in counts.items() if n >= _WORTH_TRYING and self._is_due(kind)}
+        if not due:
             return []
         links = Links(units)
         order = links.depth_first()
         place = {i: position for position, i in enumerate(order)}
-        chosen: list[int] = []
+        of_kind: dict[str, list[int]] = {kind: [] for kind in due}
         for i in order:
-            if kinds.get(i) not in left:
-                continue
-            closure = _closure(i, links, chosen)
-            left.discard(kinds[i])
-            if len(chosen) + len(closure) <= _MOST_TRIALS and closure.isdisjoint(alone):
-                chosen += sorted(closure, key=place.__getitem__)
-            if not left:
-                break
+            if kinds.get(i) in due:
+                of_kind[kinds[i]].append(i)
+        chosen: list[int] = []
+        for members in of_kind.values():
+            for i in (members[0], members[len(members) // 2], members[-1]):
+                closure = set() if i in chosen else _closure(i, links, chosen)
+                if len(chosen) + len(closure) <= _MOST_TRIALS and closure.isdisjoint(alone):
+                    chosen += sorted(closure, key=place.__getitem__)
         return chosen
 
     def _is_due(self, kind: str) -> bool:

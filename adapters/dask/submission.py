@@ -6,7 +6,7 @@ task holds its arguments; so the engine frees each intermediate the moment its l
 ran, and this process keeps only what was asked for.
 
 Of a large graph, small units are sent in batches (``batches``), by what their kinds are known to
-take (``costs``); of kinds that are not known one is tried out before.
+take (``costs``); of kinds that are not known a few are tried out before.
 
 Units that cannot be sent run here (``driver``) after everything else was submitted; what depends
 on them follows then.
@@ -142,8 +142,7 @@ class Submission:
         """Learn, at the end, from trials that were not done in time."""
         trials = self._slow_trials
         if trials:
-            for bundle in millpond.wait(trials, num_returns=len(trials), timeout=0)[0]:
-                self.learn(bundle, millpond.get(bundle))
+            self._learn_trials(millpond.wait(trials, num_returns=len(trials), timeout=0)[0])
 
     # --- batches ---
 
@@ -186,10 +185,17 @@ class Submission:
         bundles = list(sent.values())
         timeout = min(max(_TRIAL * len(self.units), _SHORTEST_TRIAL), _LONGEST_TRIAL)
         ready, _ = millpond.wait(bundles, num_returns=len(bundles), timeout=timeout)
-        for bundle in ready:
-            self.learn(bundle, millpond.get(bundle))
+        self._learn_trials(ready)
         self._slow_trials = [bundle for bundle in bundles if bundle not in set(ready)]
         return set(sent)
+
+    def _learn_trials(self, bundles: list[millpond.ObjectRef[Any]]) -> None:
+        reports = zip(bundles, millpond.get(bundles), strict=True)
+        _costs.learn_trials(
+            (self._batches[bundle].units[0], seconds[0], sizes[0])
+            for bundle, (*_, (seconds, sizes)) in reports
+            if seconds
+        )
 
     def _send_batch(self, sender: Sender, batch: Batch) -> millpond.ObjectRef[Any] | None:
         """Submit a batch and return its bundle, or None where it cannot be pickled."""
