@@ -186,7 +186,8 @@ class Submission:
         timeout = min(max(_TRIAL * len(self.units), _SHORTEST_TRIAL), _LONGEST_TRIAL)
         ready, _ = millpond.wait(bundles, num_returns=len(bundles), timeout=timeout)
         self._learn_trials(ready)
-        self._slow_trials = [bundle for bundle in bundles if bundle not in set(ready)]
+        done = set(ready)
+        self._slow_trials = [bundle for bundle in bundles if bundle not in done]
         return set(sent)
 
     def _learn_trials(self, bundles: list[millpond.ObjectRef[Any]]) -> None:
