@@ -29,7 +29,9 @@ __all__ = ["install"]
 
 #: foreign module -> "module:function" of ours, called with the foreign module after its import
 _ON_IMPORT: dict[str, str] = {
+    "dask.array": "millpond.adapters.dask.registration:warm",
     "dask.base": "millpond.adapters.dask.registration:register",
+    "dask.dataframe": "millpond.adapters.dask.registration:warm",
     "modin.config.envvars": "millpond.adapters.modin.registration:register_engine",
     "modin.core.execution.dispatching.factories.factories": (
         "millpond.adapters.modin.registration:register_factory"

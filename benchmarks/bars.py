@@ -31,6 +31,8 @@ class Bar:
     #: With a peer: how many times as good as its result. Otherwise a number in the metric's unit.
     limit: float
     peer: str | None = None
+    #: With another metric of millpond, in the same unit: how many times as much is allowed.
+    beside: str | None = None
     #: The bar in words, where the numbers do not speak for themselves.
     words: str | None = None
 
@@ -39,6 +41,8 @@ class Bar:
         """The bar in words."""
         if self.words:
             return self.words
+        if self.beside:
+            return f"at most {self.limit:g} times {self.beside}"
         if self.peer:
             return f"at least {self.limit:g} times as good as {self.peer}"
         unit = unit_of(self.metric)
@@ -51,6 +55,13 @@ class Bar:
         if own is None:
             return None
         unit = unit_of(self.metric)
+        if self.beside is not None:
+            other = record.result(SUBJECT, self.beside)
+            if other is None or not other.value:
+                return None
+            factor = own.value / other.value
+            doubtful = own.doubtful or other.doubtful
+            return Verdict(f"{number(factor)} times", factor <= self.limit, doubtful)
         if self.peer is None:
             passed = own.value >= self.limit if unit.higher_is_better else own.value <= self.limit
             return Verdict(f"{number(own.value)} {unit.value}", passed, own.doubtful)
@@ -75,6 +86,9 @@ def times_as_good(record: Record, metric: str, peer: str) -> float | None:
     return ratio if unit_of(metric).higher_is_better else 1 / ratio
 
 
+#: Schedulers that Dask's collections can run on beside their own threads and processes.
+_DASK_PEERS = ("dask", RIVAL)
+
 BARS: tuple[Bar, ...] = (
     Bar("tasks_sync", 10, RIVAL),
     Bar("tasks_async_1k", 10, RIVAL),
@@ -84,7 +98,7 @@ BARS: tuple[Bar, ...] = (
     Bar("actor_sync_1_1", 5, RIVAL),
     Bar("actor_async_1_1", 5, RIVAL),
     Bar("actor_create", 50, RIVAL),
-    Bar("put_1gib", 1 / 1.3, "memcpy", "within 1.3 times the time of a warm memcpy"),
+    Bar("put_1gib", 1 / 1.3, "memcpy", words="within 1.3 times the time of a warm memcpy"),
     Bar("put_1gib_first", 2, RIVAL),
     Bar("get_1gib", 1),
     Bar("put_small", 10, RIVAL),
@@ -101,4 +115,29 @@ BARS: tuple[Bar, ...] = (
     Bar("shutdown", 0.3),
     Bar("leftover_processes", 0),
     Bar("leftover_files", 0),
+    *(
+        Bar(metric, 10, peer)
+        for metric in ("dask_delayed_10k", "dask_tree_4096")
+        for peer in _DASK_PEERS
+    ),
+    *(Bar(metric, 1, "dask_threads") for metric in ("dask_delayed_10k", "dask_tree_4096")),
+    *(
+        Bar(metric, 2, peer)
+        for metric in ("dask_groupby", "dask_shuffle", "dask_set_index")
+        for peer in _DASK_PEERS
+    ),
+    *(Bar(metric, 1, "dask_threads") for metric in ("dask_shuffle", "dask_set_index")),
+    *(
+        Bar(metric, 1 / 1.1, "dask_threads", words="within 1.1 times the time of dask_threads")
+        for metric in ("dask_matmul", "dask_transpose_sum")
+    ),
+    *(
+        Bar(metric, 1, peer)
+        for metric in ("dask_matmul", "dask_transpose_sum")
+        for peer in (*_DASK_PEERS, "dask_processes")
+    ),
+    *(
+        Bar(f"dask_quarter_{name}", 2.5, beside=f"dask_{name}")
+        for name in ("shuffle", "set_index", "matmul", "transpose_sum")
+    ),
 )

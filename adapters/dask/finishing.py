@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from timeit import default_timer
 from typing import Any
 
 from dask._task_spec import Task
@@ -19,7 +21,7 @@ from dask.typing import Key
 from dask.utils import key_split
 
 from .graph import TaskGraph
-from .observation import Observation
+from .observation import Observation, Span
 from .stores import stores_in_driver
 
 __all__ = ["Finishing", "take_finishing"]
@@ -68,9 +70,11 @@ class Finishing:
         known = {name: self._value(name) for name in task.dependencies}
         if self.observation is not None:
             self.observation.task_starts(key)
+        begin = default_timer()
         result = task(known)
         if self.observation is not None:
-            self.observation.task_ends(key, result)
+            span = Span(begin, default_timer(), os.getpid())
+            self.observation.task_ends(key, result, span)
         del self._missing[key]
         used = {self.graph.resolve(name) for name in task.dependencies}
         for target in used.difference(*self._missing.values()):

@@ -5,8 +5,10 @@ Not covered: how the unit got here (``payload``, ``submission``).
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from timeit import default_timer
 from typing import Any
 
 from dask._task_spec import GraphNode, Task, TaskRef, _execute_subgraph
@@ -21,7 +23,20 @@ from .settings import apply_settings
 from .units import Unit
 from .warned import Recording
 
-__all__ = ["run_here", "run_node"]
+__all__ = [
+    "Times",
+    "is_about_writing",
+    "run_here",
+    "run_node",
+    "run_timed_node",
+    "take_times",
+    "try_call",
+]
+
+#: the process, and the times of `timeit.default_timer`: when the first task began, when each
+#: ended, and when the pieces (if there are any) were made
+Times = tuple[int, list[float]]
+_TIMES = "_millpond_times"
 
 #: prefixes of keys whose tasks write into their inputs: these get copies from the start
 _writing: set[str] = set()
@@ -39,18 +54,48 @@ def run_node(settings: bytes, payload: bytes, *values: Any) -> Any:
     Returns:
         The last task's result, or the list of its pieces; with the warnings that were given.
     """
+    return _run(settings, payload, values, None)
+
+
+def run_timed_node(settings: bytes, payload: bytes, *values: Any) -> Any:
+    """Execute a unit as `run_node` does; return the list of its objects, and its `Times`.
+
+    An error carries the times, for `take_times`.
+    """
+    times: list[float] = []
+    try:
+        return _run(settings, payload, values, times)
+    except Exception as error:
+        error.__dict__[_TIMES] = os.getpid(), times
+        raise
+
+
+def take_times(error: Exception) -> Times:
+    """Return the times that an error of `run_timed_node` carries, and remove them."""
+    times: Times = error.__dict__.pop(_TIMES, (0, []))
+    return times
+
+
+def _run(
+    settings: bytes, payload: bytes, values: tuple[Any, ...], times: list[float] | None
+) -> Any:
     apply_settings(settings)
     work = loads(payload, values)
     with Recording() as recording:
         try:
-            result = _execute_or_copy(work, payload, values)
+            result = _execute_or_copy(work, payload, values, times)
         except Exception as error:
             error.add_note(f"in the Dask task {work.calls[-1][0]!r}")
             raise
-    return recording.attach_to(result, pieces=len(work.pieces) > 1)
+    several = len(work.pieces) > 1
+    if times is not None:
+        result = [*(result if several else [result]), (os.getpid(), times)]
+    return recording.attach_to(result, pieces=several or times is not None)
 
 
-def _execute_or_copy(work: Work, payload: bytes, values: tuple[Any, ...]) -> Any:
+def _execute_or_copy(
+    work: Work, payload: bytes, values: tuple[Any, ...], times: list[float] | None
+) -> Any:
     """Execute the unit; if it writes into its inputs, with copies of them.
 
     Values in the store are shared and read-only. A task that writes into its input gets copies
@@ -59,24 +104,25 @@ def _execute_or_copy(work: Work, payload: bytes, values: tuple[Any, ...]) -> Any
     prefix = key_split(work.calls[-1][0])
     if prefix not in _writing:
         try:
-            return _execute(work, values)
+            return _execute(work, values, times)
         except ValueError as error:
-            if not _is_about_writing(error):
+            if not is_about_writing(error):
                 raise
     # Outside of the handler: what the task raises now has no other error as its context.
     copies = tuple([private_copy(value) for value in values])
-    result = _execute(loads(payload, copies), copies)
+    result = _execute(loads(payload, copies), copies, times)
     if len(_writing) < _MAX_WRITING:
         _writing.add(prefix)
     return result
 
 
-def _is_about_writing(error: Exception) -> bool:
+def is_about_writing(error: Exception) -> bool:
+    """Whether a task tried to write into an input, which is read-only."""
     text = str(error) if isinstance(error, ValueError) else ""
     return "read-only" in text or "readonly" in text or "WRITEABLE" in text
 
 
-def run_here(unit: Unit, known: dict[Key, Any]) -> list[Any]:
+def run_here(unit: Unit, known: dict[Key, Any]) -> tuple[list[Any], Times]:
     """Execute a unit in this process.
 
     Args:
@@ -84,34 +130,43 @@ def run_here(unit: Unit, known: dict[Key, Any]) -> list[Any]:
         known: values of all its inputs, by the names that the tasks use.
 
     Returns:
-        The objects it makes, as many as ``unit.outputs``.
+        The objects it makes, as many as ``unit.outputs``, and when its tasks ran.
     """
+    times: list[float] = []
     try:
-        result = _execute(work_of(unit, (), known), ())
+        result = _execute(work_of(unit, (), known), (), times)
     except Exception as error:
         error.add_note(f"in the Dask task {unit.key!r}")
         raise
-    return result if len(unit.outputs) > 1 else [result]
+    return result if len(unit.outputs) > 1 else [result], (os.getpid(), times)
 
 
-def _execute(work: Work, values: tuple[Any, ...]) -> Any:
-    """Execute the tasks on these values."""
+def _execute(work: Work, values: tuple[Any, ...], times: list[float] | None) -> Any:
+    """Execute the tasks on these values; note in ``times``, if given, when each ended."""
+    if times is not None:
+        times[:] = [default_timer()]  # of the second try, if it is one
     known = dict(zip(work.names, values, strict=False))  # lifted values follow the named ones
     known.update(work.literals)
+    for name, slot, index in work.bundled:
+        known[name] = values[slot][index]
     previous = None
     result = None
     for key, function, arguments, keywords in work.calls:
-        result = known[key] = _try(work.retries, function, arguments, keywords, known)
+        result = known[key] = try_call(work.retries, function, arguments, keywords, known)
+        if times is not None:
+            times.append(default_timer())
         if previous is not None:
             del known[previous]  # used by this task only
         previous = key
     if not work.pieces:
         return result
     pieces = [function(result, *arguments) for function, arguments in work.pieces]
+    if times is not None:
+        times.append(default_timer())
     return pieces if len(pieces) > 1 else pieces[0]  # one object is returned as itself
 
 
-def _try(
+def try_call(
     retries: int,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
@@ -129,7 +184,7 @@ def _try(
         except TaskCancelledError:
             raise
         except Exception as error:
-            if _is_about_writing(error):
+            if is_about_writing(error):
                 raise  # it would every time
     return _call(function, arguments, keywords, known)
 
@@ -159,7 +214,8 @@ def _value(argument: Any, known: Mapping[Key, Any]) -> Any:
 def _evaluate(node: GraphNode, known: Mapping[Key, Any]) -> Any:
     if type(node) is Task:
         return _call(node.func, node.args, node.kwargs, known)
-    return node(known)
+    # Dask compares all names with those that it needs.
+    return node({name: known[name] for name in node.dependencies})
 
 
 def _run_subgraph(

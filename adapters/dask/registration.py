@@ -14,7 +14,7 @@ from types import ModuleType
 
 from .entry import get
 
-__all__ = ["register"]
+__all__ = ["register", "warm"]
 
 _SHORTEN = "admin.traceback.shorten"
 
@@ -26,6 +26,16 @@ def register(dask_base: ModuleType) -> None:
         schedulers["millpond"] = get
         _shorten_tracebacks()
         _shuffle_by_tasks()
+
+
+def warm(_collections: ModuleType) -> None:
+    """Have the workers of a running session import a kind of collections that was just imported."""
+    import dask.config
+
+    from .warming import warm_workers
+
+    if _is_ours(dask.config.get("scheduler", None)):
+        warm_workers()
 
 
 def _shorten_tracebacks() -> None:

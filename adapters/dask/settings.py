@@ -30,7 +30,10 @@ class Enabled:
     def __init__(self) -> None:
         import dask.config
 
+        from .warming import warm_workers
+
         self._change: Any = dask.config.set({"scheduler": get, **_METHODS})
+        warm_workers()
 
     def undo(self) -> None:
         """Give Dask's settings their former values. Calling it again does nothing."""

@@ -32,6 +32,7 @@ class Offer:
 
 _ALL = frozenset(Feature)
 _SORT = frozenset({Feature.SORT})
+_DASK = frozenset({Feature.DASK})
 
 #: By the name on the command line.
 ENGINES: dict[str, Offer] = {
@@ -45,6 +46,8 @@ ENGINES: dict[str, Offer] = {
         "distributed",
         _ALL - {Feature.NESTED_REFS, Feature.SORT},
     ),
+    "dask_threads": Offer("dask_local_engine", "DaskThreads", "dask", "dask", _DASK),
+    "dask_processes": Offer("dask_local_engine", "DaskProcesses", "dask", "dask", _DASK),
     "procpool": Offer(
         "procpool_engine",
         "ProcessPoolEngine",

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,9 @@ class DaskEngine(Engine):
     def stop(self) -> None:
         self._client.close()
         self._cluster.close()
+
+    def dask(self) -> AbstractContextManager[object]:
+        return nullcontext()  # the latest client is Dask's default
 
     @contextmanager
     def inside_worker(self) -> Iterator[None]:

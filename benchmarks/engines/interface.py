@@ -34,6 +34,7 @@ class Feature(enum.Enum):
     NESTED_REFS = "refs inside objects"
     SHUFFLE = "tasks with several results, or a shuffle of its own"
     SORT = "a file of records, sorted into files"
+    DASK = "Dask collections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,10 @@ class Engine(ABC):
     def sort(self, work: sorting.Work) -> list[Path]:
         """Sort a file of records; return the files that hold them in order."""
         return sorting.by_tasks(self, work)
+
+    def dask(self) -> AbstractContextManager[object]:
+        """Compute Dask collections on this engine inside the block."""
+        raise NotImplementedError
 
     def spilled(self) -> Spilled | None:
         """Return how much was spilled and restored; None if the engine does not tell."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import millpond
@@ -52,6 +53,11 @@ class MillpondEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         millpond.kill(handle)
+
+    def dask(self) -> AbstractContextManager[object]:
+        import millpond.dask
+
+        return millpond.dask.enable()
 
     def spilled(self) -> Spilled:
         store = millpond.statistics().store

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,15 @@ class RayEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         ray.kill(handle)
+
+    def dask(self) -> AbstractContextManager[object]:
+        import dask
+        from ray.util.dask import ray_dask_get
+
+        # What enable_dask_on_ray() means to set, by the names that Dask has today.
+        settings = {"scheduler": ray_dask_get, "dataframe.shuffle.method": "tasks"}
+        context: AbstractContextManager[object] = dask.config.set(settings)
+        return context
 
     def spilled(self) -> Spilled | None:
         # grpc is no dependency of plain Ray, but its statistics need it.
