@@ -154,17 +154,17 @@ def q20(read: Read) -> pd.DataFrame:
         (lineitem.l_shipdate >= pd.Timestamp("1994-01-01"))
         & (lineitem.l_shipdate < pd.Timestamp("1995-01-01"))
     ]
-    shipped = lineitem.merge(part, left_on="l_partkey", right_on="p_partkey", how="leftsemi")
+    shipped = lineitem.merge(part, left_on="l_partkey", right_on="p_partkey")
     sums = shipped.groupby(["l_partkey", "l_suppkey"]).l_quantity.sum().reset_index()
     stock = read("partsupp").merge(
         sums, left_on=["ps_partkey", "ps_suppkey"], right_on=["l_partkey", "l_suppkey"]
     )
-    ample = stock[stock.ps_availqty > 0.5 * stock.l_quantity][["ps_suppkey"]]
+    ample = stock[stock.ps_availqty > 0.5 * stock.l_quantity][["ps_suppkey"]].drop_duplicates()
     canadian = nation[nation.n_name == "CANADA"][["n_nationkey"]]
     supplier = (
         read("supplier")
         .merge(canadian, left_on="s_nationkey", right_on="n_nationkey")
-        .merge(ample, left_on="s_suppkey", right_on="ps_suppkey", how="leftsemi")
+        .merge(ample, left_on="s_suppkey", right_on="ps_suppkey")
     )
     answer: pd.DataFrame = supplier[["s_name", "s_address"]].compute()
     return answer.sort_values("s_name").reset_index(drop=True)
