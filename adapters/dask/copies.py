@@ -16,7 +16,7 @@ from typing import Any
 
 import cloudpickle
 
-__all__ = ["private_copy"]
+__all__ = ["is_plain", "private_copy"]
 
 #: instances cannot hold a view of anything
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -27,7 +27,7 @@ def private_copy(value: Any) -> Any:
 
     Arrays that are writable stay the same objects: they are private already.
     """
-    if _is_plain(value):
+    if is_plain(value):
         return value
     copied, made = _copy_view(value)
     if made is not None:
@@ -44,7 +44,8 @@ def private_copy(value: Any) -> Any:
         _loading.views = outer
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether a value, or a container with all its items, is of a type that cannot hold a view."""
     kind = type(value)
     if kind in _PLAIN:
         return True

@@ -20,12 +20,13 @@ from dask.utils import key_split
 import millpond
 from millpond.errors import SerializationError
 
+from .batches import BATCH_MARK
 from .copies import private_copy
 from .futures import ref_in
 from .node import Times, run_here
 from .units import Unit
 
-__all__ = ["DriverUnits", "note_unpicklable", "unpicklable_result"]
+__all__ = ["DriverUnits", "is_of_batch", "note_unpicklable", "unpicklable_result"]
 
 #: prefixes of the keys of tasks whose results cannot be pickled: these run here from the start
 _unpicklable: set[str] = set()
@@ -46,6 +47,12 @@ def note_unpicklable(prefix: str, reason: str) -> None:
         RuntimeWarning,
         stacklevel=2,
     )
+
+
+def is_of_batch(error: SerializationError) -> bool:
+    """Whether some result of a batch could not be sent; of which task, it does not say."""
+    found = _RESULT_ERROR.match(str(error))
+    return found is not None and found[1].endswith(BATCH_MARK)
 
 
 def unpicklable_result(error: SerializationError) -> bool:

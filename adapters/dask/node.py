@@ -23,7 +23,15 @@ from .settings import apply_settings
 from .units import Unit
 from .warned import Recording
 
-__all__ = ["Times", "run_here", "run_node", "run_timed_node", "take_times"]
+__all__ = [
+    "Times",
+    "is_about_writing",
+    "run_here",
+    "run_node",
+    "run_timed_node",
+    "take_times",
+    "try_call",
+]
 
 #: the process, and the times of `timeit.default_timer`: when the first task began, when each
 #: ended, and when the pieces (if there are any) were made
@@ -98,7 +106,7 @@ def _execute_or_copy(
         try:
             return _execute(work, values, times)
         except ValueError as error:
-            if not _is_about_writing(error):
+            if not is_about_writing(error):
                 raise
     # Outside of the handler: what the task raises now has no other error as its context.
     copies = tuple([private_copy(value) for value in values])
@@ -108,7 +116,8 @@ def _execute_or_copy(
     return result
 
 
-def _is_about_writing(error: Exception) -> bool:
+def is_about_writing(error: Exception) -> bool:
+    """Whether a task tried to write into an input, which is read-only."""
     text = str(error) if isinstance(error, ValueError) else ""
     return "read-only" in text or "readonly" in text or "WRITEABLE" in text
 
@@ -138,10 +147,12 @@ def _execute(work: Work, values: tuple[Any, ...], times: list[float] | None) -> 
         times[:] = [default_timer()]  # of the second try, if it is one
     known = dict(zip(work.names, values, strict=False))  # lifted values follow the named ones
     known.update(work.literals)
+    for name, slot, index in work.bundled:
+        known[name] = values[slot][index]
     previous = None
     result = None
     for key, function, arguments, keywords in work.calls:
-        result = known[key] = _try(work.retries, function, arguments, keywords, known)
+        result = known[key] = try_call(work.retries, function, arguments, keywords, known)
         if times is not None:
             times.append(default_timer())
         if previous is not None:
@@ -155,7 +166,7 @@ def _execute(work: Work, values: tuple[Any, ...], times: list[float] | None) -> 
     return pieces if len(pieces) > 1 else pieces[0]  # one object is returned as itself
 
 
-def _try(
+def try_call(
     retries: int,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
@@ -173,7 +184,7 @@ def _try(
         except TaskCancelledError:
             raise
         except Exception as error:
-            if _is_about_writing(error):
+            if is_about_writing(error):
                 raise  # it would every time
     return _call(function, arguments, keywords, known)
 
@@ -203,7 +214,8 @@ def _value(argument: Any, known: Mapping[Key, Any]) -> Any:
 def _evaluate(node: GraphNode, known: Mapping[Key, Any]) -> Any:
     if type(node) is Task:
         return _call(node.func, node.args, node.kwargs, known)
-    return node(known)
+    # Dask compares all names with those that it needs.
+    return node({name: known[name] for name in node.dependencies})
 
 
 def _run_subgraph(

@@ -31,7 +31,19 @@ from .futures import Future
 from .locks import THREAD_LOCKS, is_serializable_lock, process_lock_for, thread_locks_in
 from .units import Unit
 
-__all__ = ["LARGE", "Work", "WorkPickler", "loads", "size_of", "work_of"]
+__all__ = [
+    "LARGE",
+    "Bundled",
+    "Call",
+    "Work",
+    "WorkPickler",
+    "call_of",
+    "loads",
+    "quick_size",
+    "size_of",
+    "unpickle",
+    "work_of",
+]
 
 #: bytes from which a value is stored once instead of travelling inside each task
 LARGE = 64 * 1024
@@ -39,11 +51,17 @@ LARGE = 64 * 1024
 _CONTAINERS = frozenset({List, Tuple, Set, Dict})
 
 
+#: key, function, arguments and keyword arguments of a task
+Call = tuple[Key, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+#: the name of a value inside an argument, the number of the argument, and the value's index in it
+Bundled = tuple[Key, int, int]
+
+
 class Work(NamedTuple):
     """What a worker gets to know of a unit."""
 
-    #: key, function, arguments and keyword arguments of each task
-    calls: tuple[tuple[Key, Callable[..., Any], tuple[Any, ...], dict[str, Any]], ...]
+    calls: tuple[Call, ...]
     #: the names under which the tasks look for the values that come as arguments
     names: tuple[Key, ...]
     #: small values of the graph itself, by name
@@ -52,13 +70,20 @@ class Work(NamedTuple):
     pieces: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]
     #: how often a task that raises is tried again
     retries: int
+    #: values that come as items of arguments
+    bundled: tuple[Bundled, ...] = ()
 
 
-def work_of(unit: Unit, names: Sequence[Key], literals: dict[Key, Any]) -> Work:
+def work_of(
+    unit: Unit,
+    names: Sequence[Key],
+    literals: dict[Key, Any],
+    bundled: Sequence[Bundled] = (),
+) -> Work:
     """Return what is to be known of a unit by whoever runs it."""
-    calls = tuple([_call_of(task) for task in unit.tasks])
+    calls = tuple([call_of(task) for task in unit.tasks])
     pieces = tuple([(pick.function, pick.arguments) for pick in unit.picks])
-    return Work(calls, tuple(names), literals, pieces, unit.hints.retries)
+    return Work(calls, tuple(names), literals, pieces, unit.hints.retries, tuple(bundled))
 
 
 class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annotated
@@ -77,37 +102,46 @@ class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annota
         self._known: list[object] = []
         self._lifted: list[millpond.ObjectRef[Any]] = []
         self._first_slot = 0
-        #: ids of the thread locks that the present unit names
+        #: ids of the thread locks that the present tasks name
         self._locks: set[int] = set()
 
     def dumps(
-        self, unit: Unit, names: Sequence[Key], literals: dict[Key, Any]
+        self,
+        work: tuple[Any, ...],
+        arguments: int,
+        tasks: Sequence[Task],
+        literals: dict[Key, Any],
     ) -> tuple[bytes, list[millpond.ObjectRef[Any]]]:
-        """Return the pickled unit and the lifted refs, which follow the values of ``names``.
+        """Return pickled work and the refs lifted out of it.
+
+        Args:
+            work: a `Work`, or another tuple of what is to be known.
+            arguments: how many values come as arguments before the lifted ones.
+            tasks: those of the work; the last one names it in errors.
+            literals: values in the work that are not part of a task.
 
         Raises:
-            SerializationError: a task cannot be pickled; the text names its key.
+            SerializationError: a task cannot be pickled; the text names a key.
         """
-        self._first_slot = len(names)
-        work = work_of(unit, names, literals)
+        self._first_slot = arguments
+        key = tasks[-1].key
         try:
             try:
                 return self._dump(work), self._lifted
             except (TypeError, pickle.PicklingError):
-                self._locks = thread_locks_in([*unit.tasks, literals])
+                self._locks = thread_locks_in([*tasks, literals])
                 if not self._locks:
                     raise
             return self._dump(work), self._lifted
         except SerializationError as error:
-            error.add_note(f"in the Dask task {unit.key!r}")
+            error.add_note(f"in the Dask task {key!r}")
             raise
         except Exception as error:
             raise SerializationError(
-                f"the Dask task {unit.key!r} cannot be sent to a worker: "
-                f"{type(error).__name__}: {error}"
+                f"the Dask task {key!r} cannot be sent to a worker: {type(error).__name__}: {error}"
             ) from error
 
-    def _dump(self, work: Work) -> bytes:
+    def _dump(self, work: tuple[Any, ...]) -> bytes:
         self._lifted = []
         try:
             # A plain tuple: the class of the named tuple would add its name to each task.
@@ -205,7 +239,8 @@ def _reduce_lock(kind: type, obj: Any, named: set[int]) -> tuple[Any, ...] | Non
     return None if lock is None else lock.__reduce__()
 
 
-def _call_of(task: Task) -> tuple[Key, Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+def call_of(task: Task) -> Call:
+    """Return what is to be called for a task."""
     if type(task) is Task:
         return task.key, task.func, task.args, task.kwargs
     return task.key, _identity, (task,), {}  # a container, or a task that knows how to call itself
@@ -249,6 +284,16 @@ def _nbytes(value: Any) -> int:
     return int(value.nbytes)
 
 
+def quick_size(value: object) -> int:
+    """Return very roughly how many bytes a value takes, in no time."""
+    measure = _measure_of(type(value))
+    if measure is not None:
+        return measure(value)
+    if isinstance(value, str | bytes):
+        return len(value)
+    return 64 * len(value) if isinstance(value, list | tuple | dict | set) else 64
+
+
 def size_of(value: object) -> int:
     """Return about how many bytes a value of the graph takes."""
     if isinstance(value, str | bytes):
@@ -276,11 +321,17 @@ _MAX_CODE = 1024
 
 def loads(payload: bytes, values: Sequence[Any]) -> Work:
     """Rebuild a pickled unit around the values of its arguments."""
+    return Work(*unpickle(payload, values))
+
+
+def unpickle(payload: bytes, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Rebuild pickled work around the values of its arguments."""
     outer, _loading.values = _loading.values, values
     try:
-        return Work(*pickle.loads(payload))
+        work: tuple[Any, ...] = pickle.loads(payload)
     finally:
         _loading.values = outer
+    return work
 
 
 def _identity(value: Any) -> Any:

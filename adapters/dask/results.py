@@ -14,6 +14,7 @@ from dask.typing import Key
 import millpond
 
 from .copies import private_copy
+from .sending import Item
 
 __all__ = ["collect"]
 
@@ -22,16 +23,32 @@ _FIRST_INTERVAL = 0.02
 _LONGEST_INTERVAL = 0.5
 
 
-def collect(refs: dict[Key, millpond.ObjectRef[Any]], arrived: Callable[[Key, Any], None]) -> None:
-    """Call ``arrived(key, value)`` for every ref as its value gets ready; empty ``refs``.
+def collect(
+    refs: dict[Key, millpond.ObjectRef[Any]],
+    arrived: Callable[[Key, Any], None],
+    items: dict[Key, Item] | None = None,
+    opened: Callable[[millpond.ObjectRef[Any], list[Any]], None] | None = None,
+) -> None:
+    """Call ``arrived(key, value)`` for every value as it gets ready; empty the mappings.
+
+    Args:
+        refs: the refs of values, by key.
+        arrived: called with each key and value.
+        items: other values, which are items of bundles.
+        opened: called with each bundle that is read, before its values arrive.
 
     Raises:
         Exception: the first error that any of them ends with.
     """
-    keys_of: dict[millpond.ObjectRef[Any], list[Key]] = {}
+    #: the keys of each object, with the indexes of those that are items
+    keys_of: dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]] = {}
     for key, ref in refs.items():
-        keys_of.setdefault(ref, []).append(key)
+        keys_of.setdefault(ref, []).append((key, None))
     refs.clear()
+    if items is not None:
+        for key, item in items.items():
+            keys_of.setdefault(item.ref, []).append((key, item.position))
+        items.clear()
     interval = _FIRST_INTERVAL
     try:
         while keys_of:
@@ -40,7 +57,7 @@ def collect(refs: dict[Key, millpond.ObjectRef[Any]], arrived: Callable[[Key, An
                 ready, _ = millpond.wait(ready, num_returns=len(ready), timeout=interval)
                 interval = min(interval * 1.5, _LONGEST_INTERVAL)
             while ready:
-                _deliver(ready.pop(), keys_of, arrived)
+                _deliver(ready.pop(), keys_of, arrived, opened)
     finally:
         # A traceback keeps this frame: it must not keep the results with it.
         keys_of.clear()
@@ -49,9 +66,13 @@ def collect(refs: dict[Key, millpond.ObjectRef[Any]], arrived: Callable[[Key, An
 
 def _deliver(
     ref: millpond.ObjectRef[Any],
-    keys_of: dict[millpond.ObjectRef[Any], list[Key]],
+    keys_of: dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]],
     arrived: Callable[[Key, Any], None],
+    opened: Callable[[millpond.ObjectRef[Any], list[Any]], None] | None,
 ) -> None:
     value = private_copy(millpond.get(ref))
-    for key in keys_of.pop(ref):
-        arrived(key, value)
+    keys = keys_of.pop(ref)
+    if keys[0][1] is not None and opened is not None:
+        opened(ref, value)
+    for key, index in keys:
+        arrived(key, value if index is None else value[index])

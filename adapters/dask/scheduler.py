@@ -13,7 +13,7 @@ from dask.typing import Key
 from millpond.errors import SerializationError
 
 from .annotations import ambient_hints, materialize_annotated
-from .driver import unpicklable_result
+from .driver import is_of_batch, unpicklable_result
 from .finishing import take_finishing
 from .following import Follower
 from .graph import flat_keys, select
@@ -40,11 +40,14 @@ def compute(
         if observation is not None:
             nodes = observation.start(nodes)
         values = None
+        batched = observation is None  # those who watch are told of every task at its time
         while values is None:
             try:
-                values = _compute(nodes, requested, hints_of, observation)
+                values = _compute(nodes, requested, hints_of, observation, batched=batched)
             except SerializationError as error:
-                if not unpicklable_result(error):
+                if is_of_batch(error):
+                    batched = False
+                elif not unpicklable_result(error):
                     raise
     return _nested(keys, values)
 
@@ -63,6 +66,8 @@ def _compute(
     requested: list[Key],
     hints_of: Callable[[Key], Hints],
     observation: Observation | None,
+    *,
+    batched: bool,
 ) -> dict[Key, Any]:
     """Return the values of the requested keys."""
     graph = select(nodes, requested, hints_of)
@@ -79,7 +84,8 @@ def _compute(
             values[key] = value
         finishing.arrived(key, value)
 
-    with Submission(graph, wanted, grouped=not (observation and observation.wants_values)) as work:
+    grouped = not (observation and observation.wants_values)
+    with Submission(graph, wanted, grouped=grouped, batched=batched) as work:
         if observation is None:
             work.submit()
         else:
@@ -88,7 +94,7 @@ def _compute(
             follower.follow(work.refs.values())
         for key, value in work.values.items():
             arrived(key, value)
-        collect(work.refs, arrived)
+        collect(work.refs, arrived, work.items, work.learn)
     values.update(finishing.values)
     return {key: values[target] for key, target in targets.items()}
 

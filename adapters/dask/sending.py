@@ -1,9 +1,10 @@
-"""Handing single units to the engine: which call, with which options and arguments."""
+"""Handing single units and batches to the engine: which call, with which options and arguments."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from dask.typing import Key
@@ -11,24 +12,59 @@ from dask.utils import key_split
 
 import millpond
 
+from .batch_node import batch_work_of, run_batch
+from .batches import BATCH_MARK, Batch
+from .costs import kind_of
 from .futures import ref_in
 from .hints import Hints
 from .node import run_node, run_timed_node
-from .payload import LARGE, WorkPickler, size_of
+from .payload import LARGE, Bundled, WorkPickler, size_of, work_of
 from .settings import capture_settings
 from .units import Unit
 
-__all__ = ["Sender"]
+__all__ = ["Item", "Sender"]
 
 _remote_node = millpond.remote(run_node)
 _remote_timed_node = millpond.remote(run_timed_node)
+_remote_batch = millpond.remote(run_batch)
+
+#: kinds of tasks that the name of a batch tells
+_NAMED_KINDS = 3
 
 
 @functools.lru_cache(maxsize=1024)
-def _call_for(prefix: str, num_objects: int, hints: Hints, timed: bool) -> Any:
+def _call_for(function: Any, name: str, num_returns: int, hints: Hints) -> Any:
     """Return the remote function for tasks of one kind: the engine learns sizes by name."""
-    function = _remote_timed_node if timed else _remote_node
-    return function.options(name=prefix, num_returns=num_objects + timed, **hints.options())
+    return function.options(name=name, num_returns=num_returns, **hints.options())
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Where a result is: an item of the list that a ref stands for."""
+
+    ref: millpond.ObjectRef[Any]
+    position: int
+
+
+@dataclass(slots=True)
+class _Arguments:
+    """The inputs of a call, sorted by how they get there."""
+
+    #: refs, and the names of their values
+    refs: list[millpond.ObjectRef[Any]] = field(default_factory=list)
+    names: list[Key] = field(default_factory=list)
+    literals: dict[Key, Any] = field(default_factory=dict)
+    #: names of items -> whose they are
+    items: dict[Key, Item] = field(default_factory=dict)
+
+    def take_bundles(self) -> list[Bundled]:
+        """Append the lists that items are in to the refs; say what is where."""
+        slots: dict[millpond.ObjectRef[Any], int] = {}
+        for item in self.items.values():
+            if item.ref not in slots:
+                slots[item.ref] = len(self.refs)
+                self.refs.append(item.ref)
+        return [(name, slots[item.ref], item.position) for name, item in self.items.items()]
 
 
 class Sender:
@@ -50,30 +86,59 @@ class Sender:
 
         Args:
             unit: what to run.
-            source: gives each input, by its key: a ref, or a value. None when there are none.
+            source: gives each input, by its key: a ref, an `Item`, or a value. None when there
+                are none.
 
         Raises:
             millpond.errors.SerializationError: it cannot be pickled; nothing was submitted.
             millpond.errors.ResourceError: the machine cannot provide what it asks for.
         """
-        named: list[Key] = []
-        arguments: list[Any] = []
-        literals: dict[Key, Any] = {}
-        for name, target in unit.inputs.items():
-            value = source(target) if source is not None else None
-            ref = ref_in(value)
-            if ref is not None:
-                named.append(name)
-                arguments.append(ref)
-            elif size_of(value) < LARGE or _holds_refs(value):
-                literals[name] = value
-            else:
-                named.append(name)
-                arguments.append(self._pickler.store(value))
-        payload, lifted = self._pickler.dumps(unit, named, literals)
-        call = _call_for(key_split(unit.key), len(unit.outputs), unit.hints, self._timed)
-        made = call.remote(self._settings, payload, *arguments, *lifted)
+        given = self._arguments(unit.inputs, source)
+        bundled = given.take_bundles()
+        work = work_of(unit, given.names, given.literals, bundled)
+        payload, lifted = self._pickler.dumps(work, len(given.refs), unit.tasks, given.literals)
+        function = _remote_timed_node if self._timed else _remote_node
+        objects = len(unit.outputs) + self._timed
+        call = _call_for(function, key_split(unit.key), objects, unit.hints)
+        made = call.remote(self._settings, payload, *given.refs, *lifted)
         return made if isinstance(made, list) else [made]
+
+    def send_batch(
+        self, batch: Batch, source: Callable[[Key], Any]
+    ) -> Sequence[millpond.ObjectRef[Any]]:
+        """Submit a batch; return its bundle, and the objects of its singles.
+
+        Arguments and errors as those of `send`.
+        """
+        given = self._arguments(batch.inputs, source)
+        bundled = given.take_bundles()
+        work = batch_work_of(batch, given.names, given.literals, bundled)
+        tasks = [task for unit in batch.units for task in unit.tasks]
+        payload, lifted = self._pickler.dumps(work, len(given.refs), tasks, given.literals)
+        call = _call_for(_remote_batch, _name_of(batch), 1 + len(batch.singles), batch.hints)
+        made = call.remote(self._settings, payload, *given.refs, *lifted)
+        return made if isinstance(made, list) else [made]
+
+    def _arguments(self, inputs: dict[Key, Key], source: Callable[[Key], Any] | None) -> _Arguments:
+        given = _Arguments()
+        for name, target in inputs.items():
+            value = source(target) if source is not None else None
+            if type(value) is Item:
+                given.items[name] = value
+                continue
+            ref = ref_in(value)
+            if ref is None and (size_of(value) < LARGE or _holds_refs(value)):
+                given.literals[name] = value
+                continue
+            given.names.append(name)
+            given.refs.append(self._pickler.store(value) if ref is None else ref)
+        return given
+
+
+def _name_of(batch: Batch) -> str:
+    kinds = list(dict.fromkeys([kind_of(unit.key) for unit in batch.units]))
+    more = ", ..." if len(kinds) > _NAMED_KINDS else ""
+    return ", ".join(kinds[:_NAMED_KINDS]) + more + BATCH_MARK
 
 
 def _holds_refs(value: Any) -> bool:

@@ -5,6 +5,9 @@ A result's reference is dropped as soon as its last consumer is submitted, becau
 task holds its arguments; so the engine frees each intermediate the moment its last consumer
 ran, and this process keeps only what was asked for.
 
+Of a large graph, small units are sent in batches (``batches``), by what their kinds are known to
+take (``costs``); of kinds that are not known one is tried out before.
+
 Units that cannot be sent run here (``driver``) after everything else was submitted; what depends
 on them follows then.
 """
@@ -22,12 +25,27 @@ from dask.utils import key_split
 import millpond
 from millpond.errors import SerializationError
 
+from .batches import Batch, Budget, Cost, make_batches
+from .costs import Costs
 from .driver import DriverUnits, note_unpicklable
 from .graph import TaskGraph
-from .sending import Sender
-from .units import Unit, make_units
+from .sending import Item, Sender
+from .units import Unit, group_tasks, in_order
 
 __all__ = ["Submission"]
+
+#: units from which it is worth looking for batches
+_LEAST_UNITS = 64
+#: seconds to wait for trials, for each unit of the graph: what is not done by then is not small,
+#: and the whole takes so long that the wait does not matter; at least, and at most
+_TRIAL = 50e-6
+_SHORTEST_TRIAL, _LONGEST_TRIAL = 0.02, 1.0
+#: expected seconds of a batch, and how many batches each CPU is to have
+_LEAST_SECONDS = 1e-3
+_MOST_SECONDS = 10e-3
+_BATCHES_PER_CPU = 4
+
+_costs = Costs()
 
 Submitted = Callable[[int, millpond.ObjectRef[Any], millpond.ObjectRef[Any]], None]
 
@@ -42,16 +60,33 @@ class Submission:
         graph: what to compute.
         wanted: keys of tasks and refs (no aliases) whose references to keep.
         grouped: whether tasks may share a unit; else each is one of its own.
+        batched: whether small units may share a call. If one of them fails, so do the others.
     """
 
-    def __init__(self, graph: TaskGraph, wanted: Collection[Key], *, grouped: bool = True) -> None:
+    def __init__(
+        self,
+        graph: TaskGraph,
+        wanted: Collection[Key],
+        *,
+        grouped: bool = True,
+        batched: bool = False,
+    ) -> None:
         self._graph = graph
         self._wanted = set(wanted)
         #: what is still needed, by key
         self.refs: dict[Key, millpond.ObjectRef[Any]] = dict(graph.refs)
+        #: likewise, what is in bundles
+        self.items: dict[Key, Item] = {}
         #: every object, weakly: pending tasks keep what they wait for alive
         self._submitted: list[weakref.ref[millpond.ObjectRef[Any]]] = []
-        self.units: list[Unit] = make_units(graph, self._wanted, grouped=grouped)
+        #: the batches that were sent, by their bundles
+        self._batches: weakref.WeakKeyDictionary[millpond.ObjectRef[Any], Batch]
+        self._batches = weakref.WeakKeyDictionary()
+        #: the bundles of what was tried out and was not done in time
+        self._slow_trials: list[millpond.ObjectRef[Any]] = []
+        units = group_tasks(graph, self._wanted, grouped=grouped)
+        self._batched = batched and len(units) >= _LEAST_UNITS
+        self.units: list[Unit] = units if self._batched else in_order(units)
         self._driver = DriverUnits()
 
     @property
@@ -60,54 +95,147 @@ class Submission:
         return {key: value for key, value in self._driver.values.items() if key in self._wanted}
 
     def submit(self, submitted: Submitted | None = None) -> None:
-        """Submit every unit; afterwards `refs` and `values` hold the wanted keys.
+        """Submit every unit; afterwards `refs`, `items` and `values` hold the wanted keys.
 
         Args:
             submitted: called with each unit's index in `units`, its (first) object, and the
-                object that will hold the times of its tasks.
+                object that will hold the times of its tasks. Not for batches.
         """
         sender = Sender(timed=submitted is not None)
-        uses = self._count_uses()
+        nodes = self._make_batches(sender) if self._batched else self.units
+        uses = self._count_uses(nodes)
         held: list[tuple[int | None, Unit]] = []
         #: keys that units in ``held`` will make
         later: set[Key] = set()
-        for index, unit in enumerate(self.units):
-            hold = DriverUnits.must_run(unit) or not later.isdisjoint(unit.inputs.values())
-            refs = None if hold else self._send(sender, unit)
-            if refs is None:
-                later.update(*unit.outputs)
-                held += self._single(index, unit, uses)
-                continue
-            if submitted is not None:
-                submitted(index, refs[0], refs[-1])
-            self._release(unit, uses)
+        for index, node in enumerate(nodes):
+            if isinstance(node, Batch):
+                if later.isdisjoint(node.inputs.values()) and self._send_batch(sender, node):
+                    self._release(node, uses)
+                    continue
+                self._count_apart(node, node.units, uses)
+            for unit in node.units if isinstance(node, Batch) else [node]:
+                hold = DriverUnits.must_run(unit) or not later.isdisjoint(unit.inputs.values())
+                refs = None if hold else self._send(sender, unit)
+                if refs is None:
+                    later.update(*unit.outputs)
+                    held += self._single(index, unit, uses)
+                    continue
+                if submitted is not None:
+                    submitted(index, refs[0], refs[-1])
+                self._release(unit, uses)
         for place, unit in held:
             refs = None if DriverUnits.must_run(unit) else self._send(sender, unit)
-            times = self._driver.run(unit, self._source) if refs is None else None
+            times = self._driver.run(unit, self._value) if refs is None else None
             if submitted is not None and place is not None:
                 if refs is None:
                     refs = [millpond.put(None), millpond.put(times)]
                 submitted(place, refs[0], refs[-1])
             self._release(unit, uses)
 
+    def learn(self, bundle: millpond.ObjectRef[Any], items: list[Any]) -> None:
+        """Take from a batch's bundle what its units took."""
+        batch = self._batches.get(bundle)
+        if batch is not None:
+            _costs.learn(batch.units, *items[-1])
+
+    def _learn_late(self) -> None:
+        """Learn, at the end, from trials that were not done in time."""
+        trials = self._slow_trials
+        if trials:
+            for bundle in millpond.wait(trials, num_returns=len(trials), timeout=0)[0]:
+                self.learn(bundle, millpond.get(bundle))
+
+    # --- batches ---
+
+    def _make_batches(self, sender: Sender) -> list[Unit | Batch]:
+        """Try out what is not known; return the rest in batches, in order."""
+        units, costs, alone = self._assess(self.units)
+        trials = [units[i] for i in _costs.choose_trials(units, costs, alone)]
+        if trials:
+            sent = self._try_out(trials, sender)
+            units, costs, alone = self._assess([u for u in self.units if u.key not in sent])
+        session = millpond.context()
+        cpus = max(1, int(session.num_cpus)) if session is not None else 1
+        work = sum(cost.seconds for cost in costs if cost is not None)
+        seconds = min(max(work / (_BATCHES_PER_CPU * cpus), _LEAST_SECONDS), _MOST_SECONDS)
+        budget = Budget(cpus, seconds)
+        return in_order(make_batches(units, costs, alone, self._wanted, budget))
+
     @staticmethod
-    def _single(index: int, unit: Unit, uses: Counter[Key]) -> list[tuple[int | None, Unit]]:
+    def _assess(units: list[Unit]) -> tuple[list[Unit], list[Cost | None], set[int]]:
+        """Return units, what is expected of each that is small, and which may share no batch."""
+        alone = {
+            i
+            for i, unit in enumerate(units)
+            if unit.picks or unit.hints.options() or DriverUnits.must_run(unit)
+        }
+        costs = [None if i in alone else _costs.of(unit) for i, unit in enumerate(units)]
+        return units, costs, alone
+
+    def _try_out(self, trials: list[Unit], sender: Sender) -> set[Key]:
+        """Submit units and learn from those that end soon; return the keys of what was sent."""
+        uses = self._count_uses(self.units)
+        sent: dict[Key, millpond.ObjectRef[Any]] = {}
+        for unit in trials:
+            trial = Batch([unit], unit.inputs, [], [unit.key], small=False)
+            bundle = self._send_batch(sender, trial)
+            if bundle is None:
+                break
+            sent[unit.key] = bundle
+            self._release(unit, uses)
+        bundles = list(sent.values())
+        timeout = min(max(_TRIAL * len(self.units), _SHORTEST_TRIAL), _LONGEST_TRIAL)
+        ready, _ = millpond.wait(bundles, num_returns=len(bundles), timeout=timeout)
+        for bundle in ready:
+            self.learn(bundle, millpond.get(bundle))
+        self._slow_trials = [bundle for bundle in bundles if bundle not in set(ready)]
+        return set(sent)
+
+    def _send_batch(self, sender: Sender, batch: Batch) -> millpond.ObjectRef[Any] | None:
+        """Submit a batch and return its bundle, or None where it cannot be pickled."""
+        try:
+            bundle, *singles = sender.send_batch(batch, self._source)
+        except SerializationError:
+            return None
+        self._batches[bundle] = batch
+        self._submitted.append(weakref.ref(bundle))
+        for index, key in enumerate(batch.bundle):
+            self.items[key] = Item(bundle, index)
+        for key, ref in zip(batch.singles, singles, strict=True):
+            self._submitted.append(weakref.ref(ref))
+            self.refs[key] = ref
+        return bundle
+
+    # --- units ---
+
+    @classmethod
+    def _single(cls, index: int, unit: Unit, uses: Counter[Key]) -> list[tuple[int | None, Unit]]:
         """Return a unit's tasks as units of their own: not all of them need run here."""
         if len(unit.tasks) == 1:
             return [(index, unit)]
         parts = unit.singles()
-        uses.subtract(set(unit.inputs.values()))
-        for part in parts:
-            uses.update(set(part.inputs.values()))
+        cls._count_apart(unit, parts, uses)
         return [*((None, part) for part in parts[:-1]), (index, parts[-1])]
 
+    @staticmethod
+    def _count_apart(whole: Unit | Batch, parts: list[Unit], uses: Counter[Key]) -> None:
+        """Count the inputs of parts instead of those of the whole."""
+        uses.subtract(set(whole.inputs.values()))
+        for part in parts:
+            uses.update(set(part.inputs.values()))
+
     def _source(self, target: Key) -> Any:
-        ref = self.refs.get(target)
-        if ref is not None:
-            return ref
+        place = self.refs.get(target) or self.items.get(target)
+        if place is not None:
+            return place
         if target in self._driver.values:
             return self._driver.values[target]
         return self._graph.literals[target]
+
+    def _value(self, target: Key) -> Any:
+        """Return an input for this process: a ref, or the value."""
+        place = self._source(target)
+        return millpond.get(place.ref)[place.position] if type(place) is Item else place
 
     def _send(self, sender: Sender, unit: Unit) -> Sequence[millpond.ObjectRef[Any]] | None:
         """Submit a unit and return its objects, or None where it cannot be pickled."""
@@ -124,20 +252,21 @@ class Submission:
                 self.refs[key] = ref
         return refs
 
-    def _count_uses(self) -> Counter[Key]:
+    def _count_uses(self, nodes: Sequence[Unit | Batch]) -> Counter[Key]:
         uses: Counter[Key] = Counter(self._wanted)
-        for unit in self.units:
-            uses.update(set(unit.inputs.values()))
+        for node in nodes:
+            uses.update(set(node.inputs.values()))
         return uses
 
-    def _release(self, unit: Unit, uses: Counter[Key]) -> None:
-        """Drop what no later unit needs: this unit's inputs, and outputs that nobody uses."""
-        targets = set(unit.inputs.values())
+    def _release(self, node: Unit | Batch, uses: Counter[Key]) -> None:
+        """Drop what nothing later needs: a node's inputs, and outputs that nobody uses."""
+        targets = set(node.inputs.values())
         for target in targets:
             uses[target] -= 1
-        for target in targets.union(*unit.outputs):
+        for target in targets.union(*node.outputs):
             if not uses[target]:
                 self.refs.pop(target, None)
+                self.items.pop(target, None)
                 self._driver.values.pop(target, None)
 
     def cancel(self) -> None:
@@ -153,7 +282,11 @@ class Submission:
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         if failure is not None:
             self.cancel()
+        else:
+            self._learn_late()
         # The exception's traceback keeps this object: it must not keep the results with it.
+        self._slow_trials.clear()
         self.refs.clear()
+        self.items.clear()
         self._submitted.clear()
         self._driver.values.clear()

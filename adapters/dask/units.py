@@ -15,7 +15,7 @@ import operator
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from dask._task_spec import Alias, GraphNode, Task, TaskRef
 from dask.core import getcycle
@@ -25,7 +25,7 @@ from dask.typing import Key
 from .graph import TaskGraph
 from .hints import NO_HINTS, Hints
 
-__all__ = ["Pick", "Unit", "make_units"]
+__all__ = ["Pick", "Unit", "group_tasks", "in_order", "make_units"]
 
 
 @dataclass(slots=True)
@@ -71,31 +71,37 @@ class Unit:
         return made
 
 
-def make_units(graph: TaskGraph, wanted: Collection[Key], *, grouped: bool = True) -> list[Unit]:
+def make_units(graph: TaskGraph, wanted: Collection[Key]) -> list[Unit]:
     """Group the graph's tasks, keeping each ``wanted`` key as an object; return them in order.
 
     Args:
         graph: the tasks.
         wanted: keys of tasks (no aliases) whose results must be objects of their own.
-        grouped: False makes one unit of each task.
+
+    Raises:
+        RuntimeError: the graph holds a cycle.
+    """
+    return in_order(group_tasks(graph, wanted))
+
+
+def group_tasks(graph: TaskGraph, wanted: Collection[Key], *, grouped: bool = True) -> list[Unit]:
+    """Do what `make_units` does, but in no particular order; ``grouped=False`` leaves tasks alone.
 
     Raises:
         RuntimeError: the graph holds a cycle.
     """
     if not grouped:
-        return _in_order(
-            [
-                Unit([task], _inputs(graph, [task]), hints=graph.hints.get(key, NO_HINTS))
-                for key, task in graph.tasks.items()
-            ]
-        )
+        return [
+            Unit([task], _inputs(graph, [task]), hints=graph.hints.get(key, NO_HINTS))
+            for key, task in graph.tasks.items()
+        ]
     picks = _find_splits(graph, wanted)
     picked = {key for pieces in picks.values() for piece in pieces for key in piece.keys}
     units = _chain(graph, wanted, picks, picked)
     if sum(len(unit.tasks) for unit in units) + len(picked) < len(graph.tasks):
         cycle = getcycle(graph.tasks, None)  # a chain that is a circle has no first task
         raise RuntimeError("the graph holds a cycle: " + " -> ".join(map(repr, cycle)))
-    return _in_order(units)
+    return units
 
 
 # --- splits ------------------------------------------------------------------------------
@@ -215,29 +221,57 @@ def _inputs(graph: TaskGraph, tasks: list[Task]) -> dict[Key, Key]:
 # --- order -------------------------------------------------------------------------------
 
 
-def _in_order(units: list[Unit]) -> list[Unit]:
-    unit_of: dict[Key, Key] = {}
-    for unit in units:
-        unit_of[unit.key] = unit.key
-        for pick in unit.picks:
-            unit_of.update(dict.fromkeys(pick.keys, unit.key))
+class Orderly(Protocol):
+    """What is submitted with one call."""
+
+    @property
+    def key(self) -> Key:
+        """A key that no other call has."""
+        ...
+
+    @property
+    def inputs(self) -> dict[Key, Key]:
+        """What it needs: by its own names, the keys of results."""
+        ...
+
+    @property
+    def outputs(self) -> list[list[Key]]:
+        """The keys of each result that it returns."""
+        ...
+
+    @property
+    def hints(self) -> Hints:
+        """How it is to run."""
+        ...
+
+
+Node = TypeVar("Node", bound=Orderly)
+
+
+def in_order(nodes: list[Node]) -> list[Node]:
+    """Return units and batches in the order in which they are to be submitted.
+
+    Raises:
+        RuntimeError: they form a cycle.
+    """
+    maker = {key: node.key for node in nodes for keys in node.outputs for key in keys}
     dependencies = {
-        unit.key: {unit_of[key] for key in unit.inputs.values() if key in unit_of} for unit in units
+        node.key: {maker[key] for key in node.inputs.values() if key in maker} for node in nodes
     }
     if any(dependencies.values()):
         # All that matters to Dask's ordering is what depends on what.
-        nodes = {key: Task(key, len, *map(TaskRef, dependencies[key])) for key in dependencies}
-        position = order(nodes)
-        units = sorted(units, key=lambda unit: position[unit.key])
-    if any(unit.hints.priority for unit in units):
-        units = _by_priority(units, dependencies)
-    return units
+        tasks = {key: Task(key, len, *map(TaskRef, dependencies[key])) for key in dependencies}
+        position = order(tasks)
+        nodes = sorted(nodes, key=lambda node: position[node.key])
+    if any(node.hints.priority for node in nodes):
+        nodes = _by_priority(nodes, dependencies)
+    return nodes
 
 
-def _by_priority(units: list[Unit], dependencies: dict[Key, set[Key]]) -> list[Unit]:
+def _by_priority(nodes: list[Node], dependencies: dict[Key, set[Key]]) -> list[Node]:
     """Sort by the user's priorities; what a unit needs is at least as urgent as the unit."""
-    urgency = {unit.key: unit.hints.priority for unit in units}
-    for unit in reversed(units):  # whoever uses a result comes after it
-        for needed in dependencies[unit.key]:
-            urgency[needed] = max(urgency[needed], urgency[unit.key])
-    return sorted(units, key=lambda unit: -urgency[unit.key])
+    urgency = {node.key: node.hints.priority for node in nodes}
+    for node in reversed(nodes):  # whoever uses a result comes after it
+        for needed in dependencies[node.key]:
+            urgency[needed] = max(urgency[needed], urgency[node.key])
+    return sorted(nodes, key=lambda node: -urgency[node.key])
