@@ -45,14 +45,9 @@ def collect(
         millpond.errors.OutOfMemoryError: this process has no memory for a value.
         Exception: the first error that any of them ends with.
     """
-    #: the keys of each object, with the indexes of those that are items
-    keys_of: dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]] = {}
-    for key, ref in refs.items():
-        keys_of.setdefault(ref, []).append((key, None))
+    keys_of = _by_object(refs, items or {})
     refs.clear()
     if items is not None:
-        for key, item in items.items():
-            keys_of.setdefault(item.ref, []).append((key, item.position))
         items.clear()
     interval = _FIRST_INTERVAL
     try:
@@ -69,6 +64,18 @@ def collect(
         ready = []
 
 
+def _by_object(
+    refs: dict[Key, millpond.ObjectRef[Any]], items: dict[Key, Item]
+) -> dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]]:
+    """Return the keys of each object, with the indexes of those that are items."""
+    keys_of: dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]] = {}
+    for key, ref in refs.items():
+        keys_of.setdefault(ref, []).append((key, None))
+    for key, item in items.items():
+        keys_of.setdefault(item.ref, []).append((key, item.position))
+    return keys_of
+
+
 def _deliver(
     ref: millpond.ObjectRef[Any],
     keys_of: dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]],
@@ -82,8 +89,11 @@ def _deliver(
         if room is not None:
             room.take(keys[0][0], size_of(view))
         value = private_copy(view)
+    except Exception:
+        del ref  # as above
+        raise
     finally:
-        del view  # as above
+        del view
     if keys[0][1] is not None and opened is not None:
         opened(ref, value)
     for key, index in keys:
