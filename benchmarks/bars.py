@@ -140,4 +140,5 @@ BARS: tuple[Bar, ...] = (
         Bar(f"dask_quarter_{name}", 2.5, beside=f"dask_{name}")
         for name in ("shuffle", "set_index", "matmul", "transpose_sum")
     ),
+    Bar("tpch", 2, "dask"),
 )

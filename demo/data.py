@@ -22,8 +22,10 @@ import pyarrow.parquet as pq
 Columns = Mapping[str, Sequence[str]]
 
 #: Tables cut into several files; the others are small and stay whole.
-_LARGE = ("lineitem", "orders", "customer")
+_LARGE = ("lineitem", "orders", "customer", "partsupp", "part")
 _SMALL = ("supplier", "nation", "region")
+#: All eight.
+TABLES = _LARGE + _SMALL
 
 _SIZES = "loaded-bytes.json"
 
@@ -58,7 +60,7 @@ def prepare(root: Path, scale_factor: float) -> Dataset:
     Raises:
         subprocess.CalledProcessError: ``tpchgen-cli`` failed.
     """
-    if not (root / _SIZES).exists():
+    if not _is_complete(root):
         root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root.parent, prefix="making-") as scratch:
             raw, ready = Path(scratch, "raw"), Path(scratch, "ready")
@@ -67,6 +69,11 @@ def prepare(root: Path, scale_factor: float) -> Dataset:
             shutil.rmtree(root, ignore_errors=True)
             ready.rename(root)
     return Dataset(root)
+
+
+def _is_complete(root: Path) -> bool:
+    sizes = root / _SIZES
+    return sizes.exists() and set(TABLES) <= json.loads(sizes.read_text()).keys()
 
 
 def _generate(raw: Path, scale_factor: float) -> None:
@@ -85,7 +92,7 @@ def _generate(raw: Path, scale_factor: float) -> None:
 
 def _convert(raw: Path, ready: Path) -> None:
     sizes: dict[str, dict[str, int]] = {}
-    for table in _LARGE + _SMALL:
+    for table in TABLES:
         (ready / table).mkdir(parents=True)
         totals = sizes.setdefault(table, {})
         files = sorted((raw / table).glob("*.parquet"), key=lambda path: int(path.suffixes[0][1:]))

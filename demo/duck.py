@@ -8,46 +8,9 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from . import tpch
 from .checksum import ROW_HASH_SQL
-from .data import Dataset
-
-QUERIES = {
-    "q1": """
-        SELECT l_returnflag, l_linestatus,
-               sum(l_quantity) AS sum_qty,
-               sum(l_extendedprice) AS sum_base_price,
-               sum(l_extendedprice * (1 - l_discount)) AS sum_disc_price,
-               sum(l_extendedprice * (1 - l_discount) * (1 + l_tax)) AS sum_charge,
-               avg(l_quantity) AS avg_qty,
-               avg(l_extendedprice) AS avg_price,
-               avg(l_discount) AS avg_disc,
-               count(*) AS count_order
-        FROM lineitem
-        WHERE l_shipdate <= timestamp '1998-09-02'
-        GROUP BY l_returnflag, l_linestatus
-        ORDER BY l_returnflag, l_linestatus
-    """,
-    "q3": """
-        SELECT l_orderkey, sum(l_extendedprice * (1 - l_discount)) AS revenue,
-               o_orderdate, o_shippriority
-        FROM customer, orders, lineitem
-        WHERE c_mktsegment = 'BUILDING' AND c_custkey = o_custkey AND l_orderkey = o_orderkey
-              AND o_orderdate < timestamp '1995-03-15' AND l_shipdate > timestamp '1995-03-15'
-        GROUP BY l_orderkey, o_orderdate, o_shippriority
-        ORDER BY revenue DESC, o_orderdate
-        LIMIT 10
-    """,
-    "q5": """
-        SELECT n_name, sum(l_extendedprice * (1 - l_discount)) AS revenue
-        FROM customer, orders, lineitem, supplier, nation, region
-        WHERE c_custkey = o_custkey AND l_orderkey = o_orderkey AND l_suppkey = s_suppkey
-              AND c_nationkey = s_nationkey AND s_nationkey = n_nationkey
-              AND n_regionkey = r_regionkey AND r_name = 'ASIA'
-              AND o_orderdate >= timestamp '1994-01-01' AND o_orderdate < timestamp '1995-01-01'
-        GROUP BY n_name
-        ORDER BY revenue DESC
-    """,
-}
+from .data import TABLES, Dataset
 
 
 class Duck:
@@ -56,14 +19,14 @@ class Duck:
     def __init__(self, dataset: Dataset, scratch: Path) -> None:
         """Open the views; ``scratch`` takes what DuckDB itself has to spill."""
         self._connection = duckdb.connect(config={"temp_directory": str(scratch)})
-        for table in ("lineitem", "orders", "customer", "supplier", "nation", "region"):
+        for table in TABLES:
             self._connection.execute(
                 f"CREATE VIEW {table} AS FROM read_parquet('{dataset.pattern(table)}')"
             )
 
     def answer(self, query: str) -> pd.DataFrame:
-        """Return the answer to one of `QUERIES`."""
-        return self._connection.execute(QUERIES[query]).df()
+        """Return the answer to one of TPC-H's queries, such as ``q1``."""
+        return self._connection.execute(tpch.sql(query)).df()
 
     def ranges(self, key: str, summary: pd.DataFrame) -> pd.DataFrame:
         """Return rows, checksum and quantity of each range [low, high] of the summary, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,26 @@ def test_store_into_an_array_of_the_driver() -> None:
     stored = da.store(source, fourth, return_stored=True, compute=True)
     np.testing.assert_array_equal(stored.compute(), again)
     np.testing.assert_array_equal(fourth, again)
+
+
+def test_store_into_a_file_that_the_driver_has_open(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    source = da.arange(1_000, chunks=100) + 1
+    mapped = np.memmap(tmp_path / "mapped", dtype="i8", mode="w+", shape=1_000)
+    da.store(source, mapped)
+    mapped.flush()
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "mapped", "i8"), np.arange(1, 1_001))
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        dataset = file.create_dataset("numbers", shape=(1_000,), dtype="i8")
+        with dask.config.set(scheduler="millpond"):
+            da.store(source, dataset)
+            np.testing.assert_array_equal(dataset[:], np.arange(1, 1_001))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # read in the driver, as it is told
+                assert (da.from_array(dataset, chunks=250) + 1).sum().compute() == 501_500
+    da.to_hdf5(tmp_path / "other.h5", {"/numbers": source})
+    with h5py.File(tmp_path / "other.h5") as file:
+        np.testing.assert_array_equal(file["numbers"][:], np.arange(1, 1_001))
 
 
 @pytest.mark.parametrize("kind", ["memory", "fsspec", "files"])

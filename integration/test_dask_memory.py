@@ -11,11 +11,13 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import millpond
 import millpond.dask
 from integration.conftest import MIB, assert_store_empty
+from millpond.adapters.dask import room
 
 
 @pytest.mark.usefixtures("engine")
@@ -59,6 +61,35 @@ def test_results_larger_than_the_store(start: Callable[..., millpond.Context]) -
         result = da.arange(16 * MIB // 2, chunks=MIB // 2).compute()  # 64 MiB
     assert result[-1] == 16 * MIB // 2 - 1
     assert millpond.statistics().store.peak <= 32 * MIB
+
+
+def test_a_single_result_larger_than_the_store(start: Callable[..., millpond.Context]) -> None:
+    start(object_store_memory=32 * MIB)
+    with millpond.dask.enable(), pytest.warns(millpond.ObjectStoreWarning, match="store"):
+        result = dask.delayed(np.ones)(64 * MIB // 8).compute()
+    assert result.flags.writeable
+    assert result.sum() == 8 * MIB
+    assert millpond.statistics().store.peak <= 32 * MIB
+    assert_store_empty()
+
+
+@pytest.mark.usefixtures("engine")
+def test_results_that_this_process_has_no_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before the last of them, with the figures; the engine goes on."""
+    real = psutil.virtual_memory()
+    monkeypatch.setattr(room, "free_memory", lambda: 20_000_000)
+    chunks = da.ones(10_000_000, chunks=500_000)  # 20 chunks of 4 MB
+    with millpond.dask.enable():
+        with pytest.raises(millpond.OutOfMemoryError, match="20 MB are free") as raised:
+            chunks.compute()
+        assert "4 MB and 20 MB more to put them together" in str(raised.value)  # the fifth of 20
+        assert_store_empty()  # while the error is held
+        assert chunks.sum().compute() == 10_000_000
+        with pytest.raises(millpond.OutOfMemoryError, match="needs 40 MB, and 20 MB"):
+            dask.delayed(np.ones)(5_000_000).compute()
+        monkeypatch.setattr(room, "free_memory", lambda: real.available)
+        assert len(chunks.compute()) == 10_000_000
+    assert_store_empty()
 
 
 @pytest.mark.usefixtures("engine")

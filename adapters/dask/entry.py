@@ -33,6 +33,8 @@ def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
         KeyError: the graph misses a wanted key.
         ValueError: the graph misses a key that a task uses.
         RuntimeError: the graph needs Dask's peer-to-peer shuffle; the text names the setting.
+        millpond.errors.OutOfMemoryError: this process has no memory for the results; the text says
+            how much of it they need, and how much there is.
         millpond.errors.ResourceError: an annotation asks for what this machine has not.
     """
     from .scheduler import compute

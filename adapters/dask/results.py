@@ -14,6 +14,8 @@ from dask.typing import Key
 import millpond
 
 from .copies import private_copy
+from .payload import size_of
+from .room import Room
 from .sending import Item
 
 __all__ = ["collect"]
@@ -28,6 +30,7 @@ def collect(
     arrived: Callable[[Key, Any], None],
     items: dict[Key, Item] | None = None,
     opened: Callable[[millpond.ObjectRef[Any], list[Any]], None] | None = None,
+    room: Room | None = None,
 ) -> None:
     """Call ``arrived(key, value)`` for every value as it gets ready; empty the mappings.
 
@@ -36,18 +39,15 @@ def collect(
         arrived: called with each key and value.
         items: other values, which are items of bundles.
         opened: called with each bundle that is read, before its values arrive.
+        room: asked before a value is copied.
 
     Raises:
+        millpond.errors.OutOfMemoryError: this process has no memory for a value.
         Exception: the first error that any of them ends with.
     """
-    #: the keys of each object, with the indexes of those that are items
-    keys_of: dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]] = {}
-    for key, ref in refs.items():
-        keys_of.setdefault(ref, []).append((key, None))
+    keys_of = _by_object(refs, items or {})
     refs.clear()
     if items is not None:
-        for key, item in items.items():
-            keys_of.setdefault(item.ref, []).append((key, item.position))
         items.clear()
     interval = _FIRST_INTERVAL
     try:
@@ -57,11 +57,23 @@ def collect(
                 ready, _ = millpond.wait(ready, num_returns=len(ready), timeout=interval)
                 interval = min(interval * 1.5, _LONGEST_INTERVAL)
             while ready:
-                _deliver(ready.pop(), keys_of, arrived, opened)
+                _deliver(ready.pop(), keys_of, arrived, opened, room)
     finally:
         # A traceback keeps this frame: it must not keep the results with it.
         keys_of.clear()
         ready = []
+
+
+def _by_object(
+    refs: dict[Key, millpond.ObjectRef[Any]], items: dict[Key, Item]
+) -> dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]]:
+    """Return the keys of each object, with the indexes of those that are items."""
+    keys_of: dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]] = {}
+    for key, ref in refs.items():
+        keys_of.setdefault(ref, []).append((key, None))
+    for key, item in items.items():
+        keys_of.setdefault(item.ref, []).append((key, item.position))
+    return keys_of
 
 
 def _deliver(
@@ -69,9 +81,19 @@ def _deliver(
     keys_of: dict[millpond.ObjectRef[Any], list[tuple[Key, int | None]]],
     arrived: Callable[[Key, Any], None],
     opened: Callable[[millpond.ObjectRef[Any], list[Any]], None] | None,
+    room: Room | None,
 ) -> None:
-    value = private_copy(millpond.get(ref))
+    view = millpond.get(ref)
     keys = keys_of.pop(ref)
+    try:
+        if room is not None:
+            room.take(keys[0][0], size_of(view))
+        value = private_copy(view)
+    except Exception:
+        del ref  # as above
+        raise
+    finally:
+        del view
     if keys[0][1] is not None and opened is not None:
         opened(ref, value)
     for key, index in keys:

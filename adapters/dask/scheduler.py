@@ -20,6 +20,7 @@ from .graph import flat_keys, select
 from .hints import Hints
 from .observation import Observation, active_callbacks
 from .results import collect
+from .room import Room
 from .submission import Submission
 from .warned import TaskWarnings
 
@@ -94,7 +95,7 @@ def _compute(
             follower.follow(work.refs.values())
         for key, value in work.values.items():
             arrived(key, value)
-        collect(work.refs, arrived, work.items, work.learn)
+        collect(work.refs, arrived, work.items, work.learn, Room(finishing.needs))
     values.update(finishing.values)
     return {key: values[target] for key, target in targets.items()}
 

@@ -37,7 +37,8 @@ _DASK = frozenset({Feature.DASK})
 #: By the name on the command line.
 ENGINES: dict[str, Offer] = {
     "millpond": Offer("millpond_engine", "MillpondEngine", "millpond", "millpond", _ALL),
-    "ray": Offer("ray_engine", "RayEngine", "ray", "ray", _ALL),
+    # Its Dask scheduler is measured on single operations only.
+    "ray": Offer("ray_engine", "RayEngine", "ray", "ray", _ALL - {Feature.QUERIES}),
     # scatter() does not look for futures inside objects.
     "dask": Offer(
         "dask_engine",
@@ -46,7 +47,9 @@ ENGINES: dict[str, Offer] = {
         "distributed",
         _ALL - {Feature.NESTED_REFS, Feature.SORT},
     ),
-    "dask_threads": Offer("dask_local_engine", "DaskThreads", "dask", "dask", _DASK),
+    "dask_threads": Offer(
+        "dask_local_engine", "DaskThreads", "dask", "dask", _DASK | {Feature.QUERIES}
+    ),
     "dask_processes": Offer("dask_local_engine", "DaskProcesses", "dask", "dask", _DASK),
     "procpool": Offer(
         "procpool_engine",

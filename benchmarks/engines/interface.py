@@ -35,6 +35,7 @@ class Feature(enum.Enum):
     SHUFFLE = "tasks with several results, or a shuffle of its own"
     SORT = "a file of records, sorted into files"
     DASK = "Dask collections"
+    QUERIES = "queries of many joins on Dask's dataframe"
 
 
 @dataclass(frozen=True, slots=True)
