@@ -109,6 +109,32 @@ def test_functions_that_cannot_be_sent_are_named() -> None:
         ship(locked)
 
 
+def test_values_of_user_functions_are_cast_by_their_type() -> None:
+    from modin.utils import wrap_udf_function
+
+    from millpond.adapters.modin.casting import cast_to_pandas
+
+    message = pickle.dumps(ship(wrap_udf_function(lambda value: value)))
+    sent = pickle.loads(message)
+    assert sent.__globals__["try_cast_to_pandas"] is cast_to_pandas
+    row = pd.Series({"modin": 1})
+    for value in (1.5, row, [1, "a"], {"k": (None,)}):
+        assert sent(value) is value or sent(value) == value
+
+
+@pytest.mark.usefixtures("engine")
+def test_frames_of_modin_that_user_functions_return_become_pandas() -> None:
+    import modin.config
+    import modin.pandas
+
+    from millpond.adapters.modin.casting import cast_to_pandas
+
+    modin.config.Engine.put("Millpond")
+    frame = modin.pandas.DataFrame({"a": [1, 2]})
+    first, second = cast_to_pandas([frame, frame["a"]])
+    assert (type(first), type(second)) == (pd.DataFrame, pd.Series)
+
+
 def test_calls_are_repeated_only_for_read_only_buffers() -> None:
     array = np.zeros(3)
     array.flags.writeable = False
