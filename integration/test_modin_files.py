@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,39 @@ def test_csv(mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path) -> None:
     # Modin leaves it to pandas to say what is wrong.
     with pytest.raises(FileNotFoundError), pytest.warns(UserWarning, match="No such file"):
         mpd.read_csv(tmp_path / "missing.csv")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"index": False},
+        {"header": False, "sep": ";"},
+        {"columns": ["word", "day"], "date_format": "%Y", "lineterminator": "\r\n"},
+        {"mode": "a", "encoding": "latin-1", "index_label": "row"},
+    ],
+)
+def test_csv_written_in_parallel_and_in_order(
+    mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    much = pd.concat([frame] * 9, ignore_index=True)
+    much.loc[17, "word"] = "h\xf6lzern\n"
+    ours, theirs = tmp_path / "ours.csv", tmp_path / "theirs.csv"
+    for _ in range(2):
+        mpd.DataFrame(much).to_csv(ours, **options)
+        much.to_csv(theirs, **options)
+        assert ours.read_bytes() == theirs.read_bytes()
+    # All rows in one block: a part of it for each task.
+    mpd.DataFrame(much)[:6000].to_csv(ours, index=False)
+    assert_same(mpd.read_csv(ours, parse_dates=["day"]), much[:6000])
+
+
+def test_csv_that_cannot_be_written(mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="non-existent directory"):
+        mpd.DataFrame(frame).to_csv(tmp_path / "missing" / "frame.csv")
+    with pytest.raises(UnicodeEncodeError):
+        mpd.DataFrame(frame.assign(word="\u20ac")).to_csv(tmp_path / "x.csv", encoding="ascii")
+    with pytest.raises(KeyError, match="no such"):
+        mpd.DataFrame(frame).to_csv(tmp_path / "x.csv", columns=["no such"])
 
 
 def test_parquet_one_file(mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path) -> None:

@@ -137,6 +137,45 @@ def test_concat(mpd: ModuleType, sales: pd.DataFrame) -> None:
     assert_same(mpd.concat(list(map(mpd.DataFrame, wide)), axis=1), pd.concat(wide, axis=1))
 
 
+def test_work_on_one_block_is_spread(mpd: ModuleType) -> None:
+    import modin.config
+
+    many = pd.DataFrame(
+        {
+            "n": np.arange(20_000),
+            "x": np.linspace(0, 1, 20_000),
+            "s": np.resize(["a", "b", None], 20_000),
+        },
+        index=np.arange(20_000)[::-1],
+    )
+    with modin.config.context(NPartitions=1):
+        ours = mpd.DataFrame(many)
+    assert ours._query_compiler._modin_frame._partitions.shape == (1, 1)
+
+    products = ours.apply(lambda r: r["n"] * r["x"], axis=1)
+    assert products._query_compiler._modin_frame._partitions.shape == (2, 1)
+    assert_same(products, many["n"] * many["x"])
+    assert_same(ours.describe(include="all"), many.describe(include="all"))
+    assert_same(ours.iloc[5:15_000].describe([0.1]), many.iloc[5:15_000].describe([0.1]))
+    described = ours.describe()._query_compiler._modin_frame._partitions
+    assert described.shape == (1, 2)
+
+
+def test_labels_and_types_need_no_look_at_the_data(
+    mpd: ModuleType, sales: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millpond.adapters.modin import engine_wrapper
+
+    frame = mpd.DataFrame(sales)
+    merged = frame.merge(frame[["shop", "item"]].head(3), on="shop", how="left")
+    expected = sales.merge(sales[["shop", "item"]].head(3), on="shop", how="left")
+    small = frame.groupby("item")[["price"]].sum()
+    monkeypatch.setattr(engine_wrapper, "_remote", None)
+    assert_same(merged.columns, expected.columns)
+    assert merged.dtypes.equals(expected.dtypes)
+    assert list(small.index) == ["apple", "pear", "plum"]
+
+
 def test_assignment(mpd: ModuleType, sales: pd.DataFrame) -> None:
     frame, expected = mpd.DataFrame(sales), sales.copy()
     for each in (frame, expected):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import threading
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,23 +18,41 @@ import pytest
 import millpond
 from integration.conftest import MIB
 from millpond.adapters.modin import read_only
-from millpond.adapters.modin.arguments import pack, unpack
-from millpond.adapters.modin.extents import Extent, Selection, extents_of, shape_of
+from millpond.adapters.modin.arguments import Deferred, pack, unpack
+from millpond.adapters.modin.extents import Extent, Selection, extents_of
 from millpond.adapters.modin.file_sizes import frame_bytes
 from millpond.adapters.modin.functions import INLINE_LIMIT, ShippedFunction, ship
+from millpond.adapters.modin.labels import set_labels
+from millpond.adapters.modin.outlines import Outline, outline_of
 from millpond.errors import SerializationError
 
 
 @pytest.mark.usefixtures("engine")
 def test_refs_are_lifted_out_of_arguments_and_put_back() -> None:
-    first, second, shapes = map(millpond.put, ("one", "two", ((7, 3),)))
-    length, width = extents_of(shapes, 0)
+    first, second, outlines = map(millpond.put, ("one", "two", (Outline(7, 3),)))
+    length, width = extents_of(outlines, 0)
     arguments = (first, [second, {"k": (first, length)}], width.sliced(slice(1, None)), "plain")
     template, refs = pack(arguments)
-    assert refs == [first, second, shapes]
+    assert refs == [first, second, outlines]
     values = millpond.get(refs)
     filled = unpack(pickle.loads(pickle.dumps(template)), values)
     assert filled == ("one", ["two", {"k": ("one", 7)}], 2, "plain")
+
+
+@pytest.mark.usefixtures("engine")
+def test_calls_that_wait_on_an_argument_run_when_it_is_taken() -> None:
+    gc.disable()
+    try:
+        value, five = map(millpond.put, (np.ones(20_000), 5))
+        calls = [(np.add, (five,), {}), (np.sum, (), {})]
+        template, refs = pack([Deferred(value, calls), "plain"])
+        assert refs == [value, five]
+        assert unpack(template, [np.ones(3), 5]) == [18, "plain"]
+        alive = weakref.ref(value)
+        del value, five, calls, template, refs
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_arguments_without_refs_are_not_copied() -> None:
@@ -51,10 +71,31 @@ def test_extents_follow_slices() -> None:
     assert Selection((1, 0)).pick(((4, 5), (6, 7))) == 6
 
 
-def test_shapes_of_what_partitions_may_hold() -> None:
-    assert shape_of(pd.DataFrame({"a": [1, 2]})) == (2, 1)
-    assert shape_of(pd.Series([1, 2, 3])) == (3, 0)
-    assert shape_of(5) == (0, 0)
+def test_outlines_of_what_partitions_may_hold() -> None:
+    outline = outline_of(pd.DataFrame({"a": [1, 2], "b": "x"}))
+    assert outline[:2] == (2, 2)
+    assert outline.labels(0).equals(pd.RangeIndex(2))
+    assert list(outline.labels(1)) == ["a", "b"]
+    assert outline.dtypes == (np.dtype("int64"), np.dtype("object"))
+    assert outline_of(pd.Series([1, 2, 3])) == Outline(3, 0)
+    assert outline_of(5) == Outline(0, 0)
+
+
+def test_outlines_are_small() -> None:
+    long = pd.DataFrame({"c": pd.Categorical(map(str, range(5000)))}, index=np.arange(5000) + 7)
+    outline = outline_of(long)
+    assert (outline.rows, outline.dtypes) == (None, None)
+    wide = outline_of(pd.DataFrame(np.zeros((3, 1000))))
+    assert (wide.columns, wide.dtypes) == (None, None)
+    assert len(pickle.dumps((outline, wide))) < 1000
+
+
+def test_new_labels_copy_no_data() -> None:
+    frame = pd.DataFrame({"a": np.arange(1000)})
+    labelled = set_labels(frame, idx=pd.RangeIndex(5, 1005), cols=pd.Index(["b"]))
+    assert np.shares_memory(labelled.to_numpy(), frame.to_numpy())
+    assert list(frame.columns) == ["a"]
+    assert labelled.loc[5, "b"] == 0
 
 
 def test_small_functions_are_loaded_once() -> None:
@@ -107,6 +148,32 @@ def test_functions_that_cannot_be_sent_are_named() -> None:
 
     with pytest.raises(SerializationError, match=r"locked.*lock"):
         ship(locked)
+
+
+def test_values_of_user_functions_are_cast_by_their_type() -> None:
+    from modin.utils import wrap_udf_function
+
+    from millpond.adapters.modin.casting import cast_to_pandas
+
+    message = pickle.dumps(ship(wrap_udf_function(lambda value: value)))
+    sent = pickle.loads(message)
+    assert sent.__globals__["try_cast_to_pandas"] is cast_to_pandas
+    row = pd.Series({"modin": 1})
+    for value in (1.5, row, [1, "a"], {"k": (None,)}):
+        assert sent(value) is value or sent(value) == value
+
+
+@pytest.mark.usefixtures("engine")
+def test_frames_of_modin_that_user_functions_return_become_pandas() -> None:
+    import modin.config
+    import modin.pandas
+
+    from millpond.adapters.modin.casting import cast_to_pandas
+
+    modin.config.Engine.put("Millpond")
+    frame = modin.pandas.DataFrame({"a": [1, 2]})
+    first, second = cast_to_pandas([frame, frame["a"]])
+    assert (type(first), type(second)) == (pd.DataFrame, pd.Series)
 
 
 def test_calls_are_repeated_only_for_read_only_buffers() -> None:

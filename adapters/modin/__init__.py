@@ -10,8 +10,12 @@ Modin                       millpond
 ==========================  ===================================================================
 block partition             one object ref, plus the calls that wait to run on it
 length, width               inline in the completion of the task that made the block: `extents`
+short labels, dtypes        the same: `outlines`
+new labels of a whole frame run by each reader of a block, which is not rewritten: `labels`
 call queue                  one task, however long the queue
 function of an operation    pickled once, unpickled once per worker: `functions`
+describe, apply to rows     all CPUs, where Modin uses one: `query_compiler`
+to_csv                      text made side by side, written in order: `csv_writer`
 refs nested in arguments    top-level arguments of the task, so no task blocks on one: `arguments`
 number of partitions        one for each CPU, more when data is large for the store: `sizing`
 frame that nobody uses      freed at once, not when Python collects cycles: `back_references`

@@ -14,12 +14,23 @@ from typing import Any
 
 import millpond
 
+from . import read_only
 from .extents import Extent, Selection
 
 #: Containers that are searched for refs; subclasses may mean something else and are left alone.
 _CONTAINERS = frozenset((dict, list, tuple))
 
-_FUTURES = frozenset((Extent, millpond.ObjectRef))
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A stored value on which calls have to run first, in the task that takes it."""
+
+    source: millpond.ObjectRef[Any]
+    #: Triples of function, positional and keyword arguments, which may hold futures themselves.
+    calls: Any
+
+
+_FUTURES = frozenset((Deferred, Extent, millpond.ObjectRef))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,8 @@ class _Slot:
     index: int
     #: What to take out of the value; None for all of it.
     selection: Selection | None = None
+    #: Calls to run on the value, packed; None for none.
+    calls: Any = None
 
 
 #: What `pack` leaves in place of futures, and `unpack` looks for.
@@ -40,27 +53,56 @@ def pack(arguments: Any) -> tuple[Any, list[millpond.ObjectRef[Any]]]:
 
     Containers without futures are not copied.
     """
-    positions: dict[millpond.ObjectRef[Any], int] = {}
-
-    def slot(future: Extent | millpond.ObjectRef[Any]) -> _Slot:
-        if isinstance(future, Extent):
-            return _Slot(positions.setdefault(future.source, len(positions)), future.selection)
-        return _Slot(positions.setdefault(future, len(positions)))
-
-    template = _replaced(arguments, _FUTURES, slot)
-    return template, list(positions)
+    packing = _Packing()
+    template = packing.packed(arguments)
+    return template, list(packing.positions)
 
 
 def unpack(template: Any, values: Sequence[Any]) -> Any:
     """Return what was packed, with ``values`` in place of the refs."""
-    if not values:
-        return template
+    return _Unpacking(values).unpacked(template) if values else template
 
-    def value(slot: _Slot) -> Any:
-        found = values[slot.index]
+
+# Classes rather than closures that call themselves: those are reference cycles, which would keep
+# the refs of a task, and the values in a worker, until Python happens to collect them.
+
+
+class _Packing:
+    """The refs of one task, in the order in which they were found."""
+
+    def __init__(self) -> None:
+        self.positions: dict[millpond.ObjectRef[Any], int] = {}
+
+    def packed(self, arguments: Any) -> Any:
+        """Return ``arguments`` with slots in place of futures."""
+        return _replaced(arguments, _FUTURES, self._slot)
+
+    def _slot(self, future: Deferred | Extent | millpond.ObjectRef[Any]) -> _Slot:
+        if isinstance(future, Deferred):
+            return _Slot(self._position(future.source), calls=self.packed(future.calls))
+        if isinstance(future, Extent):
+            return _Slot(self._position(future.source), future.selection)
+        return _Slot(self._position(future))
+
+    def _position(self, ref: millpond.ObjectRef[Any]) -> int:
+        return self.positions.setdefault(ref, len(self.positions))
+
+
+class _Unpacking:
+    """The values of the refs of one task."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def unpacked(self, template: Any) -> Any:
+        """Return ``template`` with values in place of slots."""
+        return _replaced(template, _SLOTS, self._value)
+
+    def _value(self, slot: _Slot) -> Any:
+        found = self._values[slot.index]
+        if slot.calls is not None:
+            return read_only.run(self.unpacked(slot.calls), found)
         return found if slot.selection is None else slot.selection.pick(found)
-
-    return _replaced(template, _SLOTS, value)
 
 
 def _replaced(tree: Any, kinds: frozenset[type], replacement: Any) -> Any:

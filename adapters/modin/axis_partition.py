@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from modin.core.dataframe.pandas.partitioning.axis_partition import PandasDataframeAxisPartition
@@ -14,6 +15,7 @@ from .arguments import pack
 from .block_partition import NODE_IP, PandasOnMillpondDataframePartition
 from .engine_wrapper import MillpondWrapper, submit
 from .extents import extents_of
+from .outlines import remember
 
 
 class PandasOnMillpondDataframeVirtualPartition(
@@ -26,15 +28,52 @@ class PandasOnMillpondDataframeVirtualPartition(
     #: Modin builds a block from its data and this many values: length, width, address.
     _PARTITIONS_METADATA_LEN = 3
 
+    #: What a task that is being submitted takes of the blocks.
+    taken: list[Any] | None = None
+
+    @property
+    def list_of_blocks(self) -> list[Any]:
+        """Refs to the data of the blocks after their queued calls."""
+        if self.taken is not None:
+            return self.taken
+        refs: list[Any] = super().list_of_blocks
+        return refs
+
+    def apply(
+        self, func: Any, *args: Any, other_axis_partition: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        """Run ``func`` on the joined blocks, and on those of other partitions beside them."""
+        others = other_axis_partition or []
+        together = [self, *(others if isinstance(others, list) else [others])]
+        for each in together:
+            if each.call_queue:
+                each.drain_call_queue()
+        with _taking(together):
+            results: list[Any] = super().apply(
+                func, *args, other_axis_partition=other_axis_partition, **kwargs
+            )
+        return results
+
+    def split(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """Let a function split the joined blocks."""
+        with _taking([self]):
+            results: list[Any] = super().split(*args, **kwargs)
+        return results
+
     @property
     def list_of_ips(self) -> list[str]:
         """Addresses of the nodes that hold the blocks."""
         return [block.ip(materialize=False) for block in self.list_of_block_partitions]
 
     def wait(self) -> None:
-        """Wait until the queued calls of the blocks have run."""
-        self.drain_call_queue()
-        MillpondWrapper.wait(self.list_of_blocks)
+        """Wait until the queued calls have run, but for those that every reader runs itself."""
+        MillpondWrapper.wait(self.submitted())
+
+    def submitted(self) -> list[millpond.ObjectRef[Any]]:
+        """Return what to wait for, after submitting the queued calls that are not free."""
+        if self.call_queue:
+            self.drain_call_queue()
+        return [ref for block in self.list_of_block_partitions for ref in block.submitted()]
 
     def length(self, materialize: bool = True) -> Any:
         """Return the number of rows; if not ``materialize``, perhaps a future of it."""
@@ -61,7 +100,7 @@ class PandasOnMillpondDataframeVirtualPartition(
         manual_partition: bool = False,
     ) -> list[Any]:
         """Run ``func`` on the joined ``partitions``; return splits of the result with shapes."""
-        return _with_shapes(
+        return _with_outlines(
             tasks.map_axis,
             len(lengths) if lengths is not None else num_splits,
             (axis, func),
@@ -87,7 +126,7 @@ class PandasOnMillpondDataframeVirtualPartition(
         min_block_size: int,
     ) -> list[Any]:
         """Run ``func`` on two joined groups of ``partitions``; return splits with shapes."""
-        return _with_shapes(
+        return _with_outlines(
             tasks.combine_axes,
             num_splits,
             (axis, func),
@@ -107,7 +146,7 @@ class PandasOnMillpondDataframeVirtualPartition(
         extract_metadata: bool = False,
     ) -> list[Any]:
         """Run ``split_func`` on the joined ``partitions``; return what it splits them into."""
-        splits = _with_shapes(
+        splits = _with_outlines(
             tasks.split_axis,
             num_splits,
             (axis, split_func),
@@ -129,7 +168,22 @@ class PandasOnMillpondDataframeRowPartition(PandasOnMillpondDataframeVirtualPart
     axis = 1
 
 
-def _with_shapes(
+@contextmanager
+def _taking(partitions: Sequence[PandasOnMillpondDataframeVirtualPartition]) -> Iterator[None]:
+    """Let ``list_of_blocks`` be what one task takes, for the submission of that task."""
+    blocks = [block for each in partitions for block in each.list_of_block_partitions]
+    # Calls that wait on several blocks are better run side by side, before the task.
+    alone = len(blocks) == 1
+    for each in partitions:
+        each.taken = [block.taken(run_queue=alone) for block in each.list_of_block_partitions]
+    try:
+        yield
+    finally:
+        for each in partitions:
+            each.taken = None
+
+
+def _with_outlines(
     body: Callable[..., tuple[Any, ...]],
     num_splits: int,
     target: tuple[Literal[0, 1], Any],
@@ -139,8 +193,9 @@ def _with_shapes(
     """Submit an axis task; return data, length, width and address of every split, flat."""
     axis, func = target
     template, refs = pack((axis, MillpondWrapper.sendable(func), args, dict(kwargs)))
-    *splits, shapes = submit(body, num_splits + 1, template, *refs)
+    *splits, outlines = submit(body, num_splits + 1, template, *refs)
+    remember(splits, outlines)
     flat: list[Any] = []
     for position, split in enumerate(splits):
-        flat += (split, *extents_of(shapes, position), NODE_IP)
+        flat += (split, *extents_of(outlines, position), NODE_IP)
     return flat

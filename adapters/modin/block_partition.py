@@ -11,9 +11,11 @@ from modin.core.dataframe.pandas.partitioning.partition import PandasDataframePa
 import millpond
 
 from . import session, tasks
-from .arguments import pack
+from .arguments import Deferred, pack
 from .engine_wrapper import MillpondWrapper, submit
 from .extents import Extent, extents_of
+from .labels import is_free, relabelled
+from .outlines import Outline, remember
 
 #: An entry of a call queue: function, positional arguments, keyword arguments.
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
@@ -68,12 +70,50 @@ class PandasOnMillpondDataframePartition(
 
     def apply(self, func: Any, *args: Any, **kwargs: Any) -> Self:
         """Run ``func`` on the data after the queued calls, as one task."""
-        if self._ran:
-            # A second reader of a lazy block: now it pays to keep what the queue computes.
-            self.drain_call_queue()
-        self._ran = bool(self.call_queue)
+        self._before_read()
         data, length, width = self._transformed([*self.call_queue, (func, args, kwargs)])
         return type(self)(data, length, width, self._ip_cache)
+
+    def taken(self, *, run_queue: bool) -> millpond.ObjectRef[Any] | Deferred:
+        """Return the data for one task.
+
+        Args:
+            run_queue: Whether that task may run the queued calls, however long they take.
+        """
+        if not run_queue and not self._is_free():
+            self.drain_call_queue()
+        self._before_read()
+        return (
+            Deferred(self._stored, self._sendable(self.call_queue))
+            if self.call_queue
+            else self._stored
+        )
+
+    def _before_read(self) -> None:
+        """Keep what the queue computes when a second reader comes: now it pays."""
+        if self._ran:
+            self.drain_call_queue()
+        self._ran = not self._is_free()
+
+    def _is_free(self) -> bool:
+        return all(is_free(func, kwargs) for func, _, kwargs in self.call_queue)
+
+    def outlined(self, stored: Outline | None) -> Outline | None:
+        """Return the outline of the data after the queued calls, if there is telling.
+
+        Args:
+            stored: The outline of the data before them, if it is known.
+        """
+        if stored is None or not self._is_free():
+            return None
+        for _, _, labels in self.call_queue:
+            stored = relabelled(stored, labels)
+        return stored
+
+    @property
+    def stored(self) -> millpond.ObjectRef[Any]:
+        """Ref to the data before the queued calls."""
+        return self._stored
 
     def add_to_apply_calls(
         self, func: Any, *args: Any, length: Any = None, width: Any = None, **kwargs: Any
@@ -98,15 +138,24 @@ class PandasOnMillpondDataframePartition(
 
     def _transformed(self, calls: Sequence[Call]) -> tuple[millpond.ObjectRef[Any], Extent, Extent]:
         """Submit ``calls`` on the data; return the result with its length and width."""
-        wrapper = self.execution_wrapper
-        sendable = [(wrapper.sendable(func), args, kwargs) for func, args, kwargs in calls]
-        template, refs = pack(sendable)
-        result, shapes = submit(tasks.transform, 2, self._stored, template, *refs)
-        return result, *extents_of(shapes, 0)
+        template, refs = pack(self._sendable(calls))
+        result, outlines = submit(tasks.transform, 2, self._stored, template, *refs)
+        remember([result], outlines)
+        return result, *extents_of(outlines, 0)
+
+    def _sendable(self, calls: Sequence[Call]) -> list[Call]:
+        sendable = self.execution_wrapper.sendable
+        return [(sendable(func), args, kwargs) for func, args, kwargs in calls]
 
     def wait(self) -> None:
-        """Wait until the queued calls have run."""
-        self.execution_wrapper.wait(self._data)
+        """Wait until the queued calls have run, but for those that every reader runs itself."""
+        self.execution_wrapper.wait(self.submitted())
+
+    def submitted(self) -> list[millpond.ObjectRef[Any]]:
+        """Return what to wait for, after submitting the queued calls that are not free."""
+        if not self._is_free():
+            self.drain_call_queue()
+        return [self._stored]
 
     def mask(self, row_labels: Any, col_labels: Any) -> Self:
         """Return a block with the chosen rows and columns, lazily."""
@@ -138,7 +187,9 @@ class PandasOnMillpondDataframePartition(
         if self.call_queue:
             self.drain_call_queue()
             return
-        length, width = extents_of(submit(tasks.measure, 1, self._stored), 0)
+        outlines = submit(tasks.measure, 1, self._stored)
+        remember([self._stored], outlines)
+        length, width = extents_of(outlines, 0)
         self._length_cache = length if self._length_cache is None else self._length_cache
         self._width_cache = width if self._width_cache is None else self._width_cache
 

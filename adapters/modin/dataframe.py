@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 from modin.core.dataframe.base.dataframe.utils import Axis
 from modin.core.dataframe.pandas.dataframe.dataframe import PandasDataframe
+from pandas.core.dtypes.cast import (  # type: ignore[attr-defined]  # not in the stubs
+    find_common_type,
+)
 
 from .back_references import weaken_dtypes, weaken_labels
 from .engine_wrapper import MillpondWrapper
+from .labels import cut, set_labels
 from .partition_manager import PandasOnMillpondDataframePartitionManager
 from .registration import ENGINE
 
@@ -35,6 +41,53 @@ class PandasOnMillpondDataframe(
         """Keep the dtypes, or how to compute them."""
         super().set_dtypes_cache(dtypes)
         weaken_dtypes(self._dtypes, self)
+
+    def _propagate_index_objs(self, axis: Literal[0, 1] | None = None) -> None:
+        """Let the labels of this frame be those of its blocks too, lazily."""
+        self._filter_empties(compute_metadata=False)
+        rows = None if axis == 1 else cut(self.index, self.row_lengths)
+        columns = None if axis == 0 else cut(self.columns, self.column_widths)
+        lengths, widths = self._row_lengths_cache, self._column_widths_cache
+        self._partitions: Any = np.array(
+            [
+                [
+                    block.add_to_apply_calls(
+                        set_labels,
+                        idx=rows and rows[i],
+                        cols=columns and columns[j],
+                        length=lengths and lengths[i],
+                        width=widths and widths[j],
+                    )
+                    for j, block in enumerate(blocks)
+                ]
+                for i, blocks in enumerate(self._partitions)
+            ]
+        )
+        if rows is not None:
+            self._deferred_index = False
+        if columns is not None:
+            self._deferred_column = False
+
+    def _compute_dtypes(self, columns: Sequence[Any] | None = None) -> pd.Series[Any]:
+        """Return the dtypes of the chosen columns, out of the outlines where they tell."""
+        known = self._known_dtypes()
+        positions = None if columns is None else sorted(self.columns.get_indexer_for(columns))
+        if known is None or (positions and positions[0] < 0):
+            dtypes: pd.Series[Any] = super()._compute_dtypes(columns)
+            return dtypes
+        return known if positions is None else known.iloc[positions]
+
+    def _known_dtypes(self) -> pd.Series[Any] | None:
+        """Return the dtypes of all columns, if the outlines of all blocks have theirs."""
+        outlines = self._partition_mgr_cls.outlines(self._partitions)
+        if not outlines.size or any(each is None or each.dtypes is None for each in outlines.flat):
+            return None
+        dtypes = [
+            dtypes[0] if len(set(dtypes)) == 1 else find_common_type(list(dtypes))
+            for column in outlines.T
+            for dtypes in zip(*(each.dtypes for each in column), strict=True)
+        ]
+        return pd.Series(dtypes, index=self.columns, dtype=object)
 
     @property
     def engine(self) -> str:

@@ -12,6 +12,7 @@ from . import session, tasks
 from .arguments import pack
 from .extents import Extent
 from .functions import ShippedFunction, ship
+from .outlines import remember
 
 #: What Modin calls a future: something that has no value in the driver yet.
 _FUTURES = (millpond.ObjectRef, Extent, ShippedFunction)
@@ -63,7 +64,11 @@ class MillpondWrapper:
         """
         call = (cls.sendable(func), tuple(f_args or ()), dict(f_kwargs or {}), return_pandas_df)
         template, refs = pack(call)
-        return submit(tasks.call, num_returns, template, *refs)
+        if num_returns == 1:
+            return submit(tasks.call, 1, template, *refs)
+        *results, outlines = submit(tasks.call_for_many, num_returns + 1, template, *refs)
+        remember(results, outlines)
+        return results
 
     @staticmethod
     def sendable(func: Any) -> ShippedFunction | millpond.ObjectRef[Any]:

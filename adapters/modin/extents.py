@@ -1,6 +1,6 @@
 """Lengths and widths of partitions that are still being computed.
 
-Every task that makes partitions returns their shapes as one more small result, which the engine
+Every task that makes partitions returns their outlines as one more small result, which the engine
 carries inline in the message that the task is done. An `Extent` is one number out of it: it costs
 no task and no object in the store, and becomes an ``int`` as soon as somebody asks.
 """
@@ -13,26 +13,19 @@ from typing import Any, Literal
 
 import millpond
 
-#: Rows and columns of one partition.
-Shape = tuple[int, int]
-
-
-def shape_of(value: Any) -> Shape:
-    """Return rows and columns of a partition's value; 0 for what it does not have."""
-    rows = len(value) if hasattr(value, "__len__") else 0
-    return rows, len(getattr(value, "columns", ()))
+from .outlines import Outline
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which number to take out of what a task returned."""
 
-    #: Which of the shapes, and 0 for its length, 1 for its width; None for a bare number.
+    #: Which of the outlines, and 0 for its length, 1 for its width; None for a bare number.
     position: tuple[int, Literal[0, 1]] | None
     #: Slices of that axis taken since, first one first.
     slices: tuple[slice, ...] = ()
 
-    def pick(self, value: Sequence[Shape] | int) -> int:
+    def pick(self, value: Sequence[Outline] | int) -> int:
         """Return the number, out of the value of the ref."""
         if isinstance(value, int):
             extent = value
@@ -49,7 +42,7 @@ class Selection:
 class Extent:
     """The length or width of one partition, once the task that makes it is done."""
 
-    #: Ref to the shapes of all results of that task, or to the number by itself.
+    #: Ref to the outlines of all results of that task, or to the number by itself.
     source: millpond.ObjectRef[Any]
     selection: Selection = Selection(None)
 
@@ -61,6 +54,6 @@ class Extent:
         return Extent(self.source, Selection(position, (*slices, taken)))
 
 
-def extents_of(shapes: millpond.ObjectRef[Any], result: int) -> tuple[Extent, Extent]:
-    """Return length and width of one result of the task that returns ``shapes``."""
-    return Extent(shapes, Selection((result, 0))), Extent(shapes, Selection((result, 1)))
+def extents_of(outlines: millpond.ObjectRef[Any], result: int) -> tuple[Extent, Extent]:
+    """Return length and width of one result of the task that returns ``outlines``."""
+    return Extent(outlines, Selection((result, 0))), Extent(outlines, Selection((result, 1)))

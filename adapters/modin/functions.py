@@ -8,14 +8,18 @@ store instead and travels as a ref.
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import cloudpickle
+from modin.utils import try_cast_to_pandas
 
 import millpond
+
+from .casting import quick_cast
 
 #: A pickled function (with the data that it captured) above this many bytes is put in the store.
 INLINE_LIMIT = 32 * 1024
@@ -58,7 +62,7 @@ def ship(function: Callable[..., Any]) -> ShippedFunction | millpond.ObjectRef[A
     """
     buffers: list[pickle.PickleBuffer] = []
     try:
-        payload = cloudpickle.dumps(function, protocol=5, buffer_callback=buffers.append)
+        payload = _dumps(function, buffers)
     except (pickle.PicklingError, TypeError):
         # A captured ref can only be pickled by the engine, which keeps count of it. Of anything
         # else the engine says what it is and where.
@@ -66,6 +70,21 @@ def ship(function: Callable[..., Any]) -> ShippedFunction | millpond.ObjectRef[A
     if len(payload) + sum(buffer.raw().nbytes for buffer in buffers) > INLINE_LIMIT:
         return millpond.put(ShippedFunction(payload, tuple(buffers)))
     return ShippedFunction(payload, tuple(bytearray(buffer.raw()) for buffer in buffers))
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # not annotated
+    """Pickles functions, with our way to cast what they return in place of Modin's."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to pickle ``obj``."""
+        return (quick_cast, ()) if obj is try_cast_to_pandas else super().reducer_override(obj)
+
+
+def _dumps(function: Callable[..., Any], buffers: list[pickle.PickleBuffer]) -> bytes:
+    """Return ``function``, pickled, and append its array data to ``buffers``."""
+    with io.BytesIO() as file:
+        _Pickler(file, protocol=5, buffer_callback=buffers.append).dump(function)
+        return file.getvalue()
 
 
 def _load(payload: bytes, *buffers: Any) -> Callable[..., Any]:

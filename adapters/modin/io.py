@@ -25,7 +25,6 @@ from modin.core.storage_formats.pandas.parsers import (
     PandasParquetParser,
     PandasSQLParser,
 )
-from modin.core.storage_formats.pandas.query_compiler import PandasQueryCompiler
 from modin.experimental.core.io import (
     ExperimentalCSVGlobDispatcher,
     ExperimentalCustomTextDispatcher,
@@ -41,17 +40,18 @@ from modin.experimental.core.storage_formats.pandas.parsers import (
     ExperimentalPandasXmlParser,
 )
 
-from . import session, sizing
+from . import csv_writer, session, sizing
 from .block_partition import PandasOnMillpondDataframePartition
 from .dataframe import PandasOnMillpondDataframe
 from .engine_wrapper import MillpondWrapper
 from .file_sizes import frame_bytes
+from .query_compiler import PandasOnMillpondQueryCompiler
 
 #: What Modin's dispatchers need to know of an engine.
 _PARTS = {
     "frame_cls": PandasOnMillpondDataframe,
     "frame_partition_cls": PandasOnMillpondDataframePartition,
-    "query_compiler_cls": PandasQueryCompiler,
+    "query_compiler_cls": PandasOnMillpondQueryCompiler,
     "base_io": BaseIO,
 }
 
@@ -77,7 +77,7 @@ class PandasOnMillpondIO(BaseIO):  # type: ignore[misc]  # Modin is not annotate
 
     frame_cls = PandasOnMillpondDataframe
     frame_partition_cls = PandasOnMillpondDataframePartition
-    query_compiler_cls = PandasQueryCompiler
+    query_compiler_cls = PandasOnMillpondQueryCompiler
 
     read_csv = _sized(_dispatcher(PandasCSVParser, CSVDispatcher).read, "csv")
     read_fwf = _sized(_dispatcher(PandasFWFParser, FWFDispatcher).read, "fwf")
@@ -107,6 +107,14 @@ class PandasOnMillpondIO(BaseIO):  # type: ignore[misc]  # Modin is not annotate
     to_json_glob = _dispatcher(ExperimentalGlobDispatcher, base_write=BaseIO.to_json).write
     to_xml_glob = _dispatcher(ExperimentalGlobDispatcher, base_write=BaseIO.to_xml).write
     to_pickle_glob = _dispatcher(ExperimentalGlobDispatcher, base_write=BaseIO.to_pickle).write
+
+    @classmethod
+    def to_csv(cls, qc: Any, **kwargs: Any) -> Any:
+        """Write a frame as CSV; into a plain local file in parallel."""
+        frame = qc._modin_frame  # noqa: SLF001 - Modin has no public way
+        if len(frame) and csv_writer.can_write(kwargs):
+            return csv_writer.write(frame, kwargs)
+        return super().to_csv(qc, **kwargs)
 
     @classmethod
     def from_map(

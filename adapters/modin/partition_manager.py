@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from .axis_partition import (
 )
 from .block_partition import PandasOnMillpondDataframePartition
 from .engine_wrapper import MillpondWrapper
+from .outlines import known_outlines
 
 
 class PandasOnMillpondDataframePartitionManager(
@@ -38,11 +40,39 @@ class PandasOnMillpondDataframePartitionManager(
         return values
 
     @classmethod
+    def outlines(cls, partitions: Any) -> Any:
+        """Return an array with the outline of each partition, or None where there is no telling."""
+        outlines = np.full(partitions.shape, None, dtype=object)
+        blocks = [
+            (at, each)
+            for at, each in np.ndenumerate(partitions)
+            if isinstance(each, PandasOnMillpondDataframePartition)
+        ]
+        found = known_outlines([block.stored for _, block in blocks])
+        for (at, block), outline in zip(blocks, found, strict=True):
+            outlines[at] = block.outlined(outline)
+        return outlines
+
+    @classmethod
+    def get_indices(
+        cls, axis: Literal[0, 1], partitions: Any, index_func: Callable[..., Any] | None = None
+    ) -> tuple[Any, list[Any]]:
+        """Return the labels along ``axis``, and those of each partition."""
+        first = partitions[:, :1] if axis == 0 else partitions[:1]
+        labels = None
+        if index_func is None and first.size:
+            labels = [each and each.labels(axis) for each in cls.outlines(first).flat]
+        if labels is None or any(each is None for each in labels):
+            found: tuple[Any, list[Any]] = super().get_indices(axis, partitions, index_func)
+            return found
+        # As Modin does: those of empty partitions count only if there are no others.
+        filled = [each for each in labels if each is not None and len(each)]
+        return (filled[0].append(filled[1:]) if filled else labels[0]), labels
+
+    @classmethod
     def wait_partitions(cls, partitions: Any) -> None:
         """Wait for all of ``partitions`` at once."""
-        MillpondWrapper.wait(
-            [block for partition in partitions for block in partition.list_of_blocks]
-        )
+        MillpondWrapper.wait([ref for partition in partitions for ref in partition.submitted()])
 
     @classmethod
     def to_numpy(cls, partitions: Any, **kwargs: Any) -> Any:

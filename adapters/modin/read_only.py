@@ -7,7 +7,7 @@ mind. The others are called again, with private copies.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,15 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             if not _is_about_read_only(error):
                 raise
         return function(*map(_private, args), **{key: _private(kwargs[key]) for key in kwargs})
+
+
+def run(
+    calls: Iterable[tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]], value: Any
+) -> Any:
+    """Return ``value`` after all ``calls``, each with the result of the one before."""
+    for function, args, kwargs in calls:
+        value = call(function, value, *args, **kwargs)
+    return value
 
 
 class CallOnce:

@@ -1,7 +1,7 @@
 """What runs in the workers: the bodies of all tasks that Modin's partitions submit.
 
 Each takes a template made by `arguments.pack` and the values of its refs. Bodies that make
-partitions return one more value than partitions: the tuple of their shapes.
+partitions return one more value than partitions: the tuple of their outlines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from modin.core.dataframe.pandas.partitioning.axis_partition import PandasDatafr
 
 from . import read_only
 from .arguments import unpack
-from .extents import Shape, shape_of
+from .outlines import Outline, outline_of
 from .session import select_in_worker
 
 
@@ -28,17 +28,22 @@ def call(template: Any, *values: Any) -> Any:
     return result
 
 
-def transform(value: Any, template: Any, *values: Any) -> tuple[Any, tuple[Shape, ...]]:
+def call_for_many(template: Any, *values: Any) -> tuple[Any, ...]:
+    """Call a function that returns several values, some of which may be partitions."""
+    results = tuple(call(template, *values))
+    return (*results, tuple(map(outline_of, results)))
+
+
+def transform(value: Any, template: Any, *values: Any) -> tuple[Any, tuple[Outline, ...]]:
     """Run a whole call queue on the value of one partition."""
     select_in_worker()
-    for function, args, kwargs in unpack(template, values):
-        value = read_only.call(function, value, *args, **kwargs)
-    return value, (shape_of(value),)
+    value = read_only.run(unpack(template, values), value)
+    return value, (outline_of(value),)
 
 
-def measure(value: Any) -> tuple[Shape, ...]:
-    """Return the shape of one partition, in the form that `transform` returns it."""
-    return (shape_of(value),)
+def measure(value: Any) -> tuple[Outline, ...]:
+    """Return the outline of one partition, in the form that `transform` returns it."""
+    return (outline_of(value),)
 
 
 def map_axis(template: Any, *values: Any) -> tuple[Any, ...]:
@@ -63,4 +68,4 @@ def _deploy(deployer: Callable[..., Any], template: Any, values: Sequence[Any]) 
     axis, function, args, kwargs = unpack(template, values)
     results = deployer(axis, read_only.CallOnce(function), *args, **kwargs)
     frames = list(results) if isinstance(results, (list, tuple)) else [results]
-    return (*frames, tuple(map(shape_of, frames)))
+    return (*frames, tuple(map(outline_of, frames)))

@@ -1,0 +1,92 @@
+"""Operations for which there is a better plan than Modin's, the same for all its engines."""
+
+# ruff: noqa: SLF001 - Modin has no public way from a query compiler to its partitions
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from modin.config import CpuCount
+from modin.core.storage_formats.pandas.query_compiler import PandasQueryCompiler
+
+from .engine_wrapper import MillpondWrapper
+
+#: Below this many rows one task is as quick as several.
+_FEW_ROWS = 5_000
+
+
+class PandasOnMillpondQueryCompiler(
+    PandasQueryCompiler  # type: ignore[misc]  # Modin is not annotated
+):
+    """Modin's query compiler, with parallel plans for what it would run on one CPU."""
+
+    def describe(self, percentiles: Any) -> PandasOnMillpondQueryCompiler:
+        """Summarise each column; Modin gives up to 32 columns to one task."""
+        frame = self._modin_frame
+        columns = frame.columns
+        if frame._partitions.shape[1] != 1 or len(columns) < 2 or len(frame) < _FEW_ROWS:
+            alike: PandasOnMillpondQueryCompiler = super().describe(percentiles)
+            return alike
+        empty = pd.DataFrame(columns=columns).astype(self.dtypes)
+        described = empty.describe(percentiles, include="all")
+        frame._propagate_index_objs(None)
+        taken = [block.taken(run_queue=False) for block in frame._partitions[:, 0]]
+        groups = np.array_split(np.arange(len(columns)), min(len(columns), 2 * CpuCount.get()))
+        summaries = [
+            MillpondWrapper.deploy(
+                _described, (taken, group.tolist(), percentiles, described.index)
+            )
+            for group in groups
+        ]
+        widths = list(map(len, groups))
+        blocks = [
+            frame._partition_mgr_cls._partition_class(each, len(described.index), width)
+            for each, width in zip(summaries, widths, strict=True)
+        ]
+        result = type(frame)(
+            np.array([blocks]), described.index, described.columns, [len(described.index)], widths
+        )
+        return type(self)(result)
+
+    def apply(self, func: Any, axis: int, *args: Any, **kwargs: Any) -> Any:
+        """Apply a function along an axis; rows that lie in few blocks are spread over all CPUs."""
+        if axis == 1 and callable(func):
+            spread = type(self)(_spread(self._modin_frame))
+            return super(PandasOnMillpondQueryCompiler, spread).apply(func, axis, *args, **kwargs)
+        return super().apply(func, axis, *args, **kwargs)
+
+
+def _spread(frame: Any) -> Any:
+    """Return ``frame`` with its rows in at least as many blocks as there are CPUs, lazily."""
+    cpus = CpuCount.get()
+    partitions = frame._partitions
+    if not partitions.size or len(partitions) >= cpus or len(frame) < _FEW_ROWS:
+        return frame
+    if frame._deferred_index or frame._deferred_column:
+        frame._propagate_index_objs(None)
+        partitions = frame._partitions
+    most = -(-len(frame) // cpus)
+    rows, lengths = [], []
+    for blocks, length in zip(partitions, frame.row_lengths, strict=True):
+        for start in range(0, length, most):
+            piece = slice(start, min(length, start + most))
+            rows.append([block.mask(piece, slice(None)) for block in blocks])
+            lengths.append(piece.stop - piece.start)
+    return type(frame)(
+        np.array(rows),
+        frame.copy_index_cache(),
+        frame.copy_columns_cache(copy_lengths=True),
+        lengths,
+        frame._column_widths_cache,
+        frame.copy_dtypes_cache(),
+    )
+
+
+def _described(
+    blocks: Sequence[pd.DataFrame], positions: list[int], percentiles: Any, rows: pd.Index[Any]
+) -> pd.DataFrame:
+    chosen = pd.concat([block.iloc[:, positions] for block in blocks])
+    return chosen.describe(percentiles=percentiles, include="all").reindex(rows)
