@@ -75,6 +75,13 @@ def times_as_good(record: Record, metric: str, peer: str) -> float | None:
     return ratio if unit_of(metric).higher_is_better else 1 / ratio
 
 
+#: Modin's operations on what fits in memory, and on what does not.
+_OPERATIONS = (
+    *("read_csv", "read_parquet", "groupby", "groupby_agg", "merge", "sort_values"),
+    *("describe", "elementwise", "to_csv", "apply_axis1"),
+)
+_LARGE = ("groupby", "merge", "sort_values")
+
 BARS: tuple[Bar, ...] = (
     Bar("tasks_sync", 10, RIVAL),
     Bar("tasks_async_1k", 10, RIVAL),
@@ -101,4 +108,11 @@ BARS: tuple[Bar, ...] = (
     Bar("shutdown", 0.3),
     Bar("leftover_processes", 0),
     Bar("leftover_files", 0),
+    *(Bar(f"modin_{operation}", 1.5, RIVAL) for operation in _OPERATIONS),
+    *(Bar(f"modin_{operation}", 1, "dask") for operation in _OPERATIONS),
+    *(Bar(f"modin_{name}", 1, "pandas") for name in ("apply_axis1", "describe", "read_parquet")),
+    Bar("modin_sum", 2, RIVAL),
+    Bar("modin_small", 3, RIVAL),
+    Bar("modin_first_result", 2),
+    *(Bar(f"modin_large_{operation}", 900, words="ends") for operation in _LARGE),
 )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import shuffling, sorting
@@ -34,6 +35,8 @@ class Feature(enum.Enum):
     NESTED_REFS = "refs inside objects"
     SHUFFLE = "tasks with several results, or a shuffle of its own"
     SORT = "a file of records, sorted into files"
+    FRAMES = "pandas' frames"
+    LARGE_FRAMES = "pandas' frames larger than the memory that was given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,10 @@ class Engine(ABC):
     def sort(self, work: sorting.Work) -> list[Path]:
         """Sort a file of records; return the files that hold them in order."""
         return sorting.by_tasks(self, work)
+
+    def frames(self) -> ModuleType:
+        """Return a module with the names of pandas, whose frames are on this engine."""
+        raise NotImplementedError
 
     def spilled(self) -> Spilled | None:
         """Return how much was spilled and restored; None if the engine does not tell."""

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import millpond
 
+from ..frames import modin_on
 from .interface import Engine, Settings, Spilled
 
 
@@ -52,6 +54,9 @@ class MillpondEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         millpond.kill(handle)
+
+    def frames(self) -> ModuleType:
+        return modin_on("Millpond")
 
     def spilled(self) -> Spilled:
         store = millpond.statistics().store

@@ -10,11 +10,13 @@ import re
 from collections.abc import Callable
 from functools import partialmethod
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ray
 from ray._private.parameter import RayParams
 
+from ..frames import modin_on
 from .interface import Engine, Settings, Spilled
 
 
@@ -69,6 +71,9 @@ class RayEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         ray.kill(handle)
+
+    def frames(self) -> ModuleType:
+        return modin_on("Ray")
 
     def spilled(self) -> Spilled | None:
         # grpc is no dependency of plain Ray, but its statistics need it.
