@@ -89,6 +89,13 @@ def times_as_good(record: Record, metric: str, peer: str) -> float | None:
 #: Schedulers that Dask's collections can run on beside their own threads and processes.
 _DASK_PEERS = ("dask", RIVAL)
 
+#: Modin's operations on what fits in memory, and on what does not.
+_OPERATIONS = (
+    *("read_csv", "read_parquet", "groupby", "groupby_agg", "merge", "sort_values"),
+    *("describe", "elementwise", "to_csv", "apply_axis1"),
+)
+_LARGE = ("groupby", "merge", "sort_values")
+
 BARS: tuple[Bar, ...] = (
     Bar("tasks_sync", 10, RIVAL),
     Bar("tasks_async_1k", 10, RIVAL),
@@ -141,4 +148,11 @@ BARS: tuple[Bar, ...] = (
         for name in ("shuffle", "set_index", "matmul", "transpose_sum")
     ),
     Bar("tpch", 2, "dask"),
+    *(Bar(f"modin_{operation}", 1.5, RIVAL) for operation in _OPERATIONS),
+    *(Bar(f"modin_{operation}", 1, "dask") for operation in _OPERATIONS),
+    *(Bar(f"modin_{name}", 1, "pandas") for name in ("apply_axis1", "describe", "read_parquet")),
+    Bar("modin_sum", 2, RIVAL),
+    Bar("modin_small", 3, RIVAL),
+    Bar("modin_first_result", 2),
+    *(Bar(f"modin_large_{operation}", 900, words="ends") for operation in _LARGE),
 )

@@ -121,6 +121,11 @@ class Bench:
         self._sample(None, stopwatch, count, 0)
 
     @property
+    def case_name(self) -> str:
+        """The name of the case that runs."""
+        return self._current.name
+
+    @property
     def _current(self) -> Case:
         if self._case is None:
             raise RuntimeError("no case is running")

@@ -25,7 +25,13 @@ _STORE_BYTES = 4 << 30
 #: The largest part of the machine's memory that a store may take.
 _STORE_SHARE = 0.3
 #: What cases need that use a lot of memory.
-_USE_MEMORY = {Feature.ARRAYS, Feature.SHUFFLE, Feature.SORT, Feature.DASK}
+_USE_MEMORY = {
+    Feature.ARRAYS,
+    Feature.SHUFFLE,
+    Feature.SORT,
+    Feature.DASK,
+    Feature.FRAMES,
+}
 #: How often an engine that does not start is tried.
 _START_ATTEMPTS = 3
 

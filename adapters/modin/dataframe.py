@@ -17,6 +17,7 @@ from .back_references import weaken_dtypes, weaken_labels
 from .engine_wrapper import MillpondWrapper
 from .labels import cut, set_labels
 from .partition_manager import PandasOnMillpondDataframePartitionManager
+from .pickling import travels_by_engine
 from .registration import ENGINE
 
 
@@ -103,3 +104,8 @@ class PandasOnMillpondDataframe(
             extents = [part.width(materialize=False) for part in parts]
         lengths: list[int] = MillpondWrapper.materialize(extents)
         return lengths
+
+    def support_materialization_in_worker_process(self) -> bool:
+        """Tell Modin whether the pickle that is being made may hold refs instead of the data."""
+        first = self._partitions.flat[0].list_of_blocks if self._partitions.size else []
+        return travels_by_engine(first)

@@ -33,6 +33,7 @@ class Offer:
 _ALL = frozenset(Feature)
 _SORT = frozenset({Feature.SORT})
 _DASK = frozenset({Feature.DASK})
+_FRAMES = frozenset({Feature.FRAMES})
 
 #: By the name on the command line.
 ENGINES: dict[str, Offer] = {
@@ -63,6 +64,7 @@ ENGINES: dict[str, Offer] = {
         "coreutils_engine", "CoreutilsEngine", "subprocess", None, _SORT, ("sort", "--version")
     ),
     "duckdb": Offer("duckdb_engine", "DuckdbEngine", "duckdb", "duckdb", _SORT),
+    "pandas": Offer("pandas_engine", "PandasEngine", "pandas", "pandas", _FRAMES),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -14,6 +15,7 @@ from distributed import Client, LocalCluster, as_completed, worker_client
 from distributed.actor import BaseActorFuture
 
 from .. import shuffling
+from ..frames import modin_on
 from .interface import Engine, Settings
 
 if TYPE_CHECKING:
@@ -125,6 +127,9 @@ class DaskEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         """Do nothing: an actor ends when its last handle is dropped."""
+
+    def frames(self) -> ModuleType:
+        return modin_on("Dask")
 
     def shuffle(self, work: shuffling.Work) -> NDArray[np.uint64]:
         """Rechunk an array from rows to columns peer to peer, Dask's way to shuffle arrays."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import shuffling, sorting
@@ -36,6 +37,8 @@ class Feature(enum.Enum):
     SORT = "a file of records, sorted into files"
     DASK = "Dask collections"
     QUERIES = "queries of many joins on Dask's dataframe"
+    FRAMES = "pandas' frames"
+    LARGE_FRAMES = "pandas' frames larger than the memory that was given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,10 @@ class Engine(ABC):
 
     def dask(self) -> AbstractContextManager[object]:
         """Compute Dask collections on this engine inside the block."""
+        raise NotImplementedError
+
+    def frames(self) -> ModuleType:
+        """Return a module with the names of pandas, whose frames are on this engine."""
         raise NotImplementedError
 
     def spilled(self) -> Spilled | None:

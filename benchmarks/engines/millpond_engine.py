@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import Any
 
 import millpond
 
+from ..frames import modin_on
 from .interface import Engine, Settings, Spilled
 
 
@@ -58,6 +60,9 @@ class MillpondEngine(Engine):
         import millpond.dask
 
         return millpond.dask.enable()
+
+    def frames(self) -> ModuleType:
+        return modin_on("Millpond")
 
     def spilled(self) -> Spilled:
         store = millpond.statistics().store

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partialmethod
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ray
 from ray._private.parameter import RayParams
 
+from ..frames import modin_on
 from .interface import Engine, Settings, Spilled
 
 
@@ -79,6 +81,9 @@ class RayEngine(Engine):
         settings = {"scheduler": ray_dask_get, "dataframe.shuffle.method": "tasks"}
         context: AbstractContextManager[object] = dask.config.set(settings)
         return context
+
+    def frames(self) -> ModuleType:
+        return modin_on("Ray")
 
     def spilled(self) -> Spilled | None:
         # grpc is no dependency of plain Ray, but its statistics need it.
