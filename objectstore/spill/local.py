@@ -229,8 +229,8 @@ class LocalStorage:
         with self._lock:
             path = self._path(extent.segment)
             bypass = self._bypass[self._place(extent.segment)]
-        direct = bypass and extent.encoded.is_plain and is_aligned(view)
-        self._guarded(oid, path, lambda: self._decode(extent, path, view, direct=direct))
+        past_cache = bypass and extent.encoded.is_plain and is_aligned(view)
+        self._guarded(oid, path, lambda: self._decode(extent, path, view, past_cache=past_cache))
 
     def locate(self, oid: bytes) -> FileExtent:
         """Where an object can be mapped. See `Storage.locate`."""
@@ -262,12 +262,12 @@ class LocalStorage:
             if self._direct.get(oid) is direct:
                 self._checked[oid] = looks
 
-    def _decode(self, extent: Extent, path: str, view: memoryview, *, direct: bool) -> None:
+    def _decode(self, extent: Extent, path: str, view: memoryview, *, past_cache: bool) -> None:
         if len(view) != extent.encoded.size:
             raise ShortFile(f"it has {extent.encoded.size} bytes, not {len(view)}")
-        with reader(path, extent.offset, direct=direct) as (fd, read):
+        with reader(path, extent.offset, direct=past_cache) as (fd, read):
             self._codec.decode(extent.encoded, view, read)
-            if not direct:
+            if not past_cache:
                 # The bytes are in memory now: a second copy in the page cache is of no use.
                 os.posix_fadvise(fd, extent.offset, extent.reserved, os.POSIX_FADV_DONTNEED)
 
