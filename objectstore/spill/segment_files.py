@@ -1,4 +1,4 @@
-"""Segment files: writing past the page cache, reading, and punching holes.
+"""Segment files: writing past the page cache, and reading.
 
 Which object is where is not known here.
 """
@@ -14,22 +14,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from ..fileio import pwrite_all
+from ..fileio import punch, pwrite_all
 from .segments import Reservation
 
 #: Objects begin at multiples of this: blocks of file systems, so that holes free what they cover.
 ALIGNMENT: Final = 4096
 
-_PUNCH_HOLE: Final = 0x02  # FALLOC_FL_PUNCH_HOLE
-_KEEP_SIZE: Final = 0x01  # FALLOC_FL_KEEP_SIZE
 _SYNC_AND_WAIT: Final = 0x07  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER
 
 #: Bytes after which a writer waits for the disk.
 _FLUSH: Final = 8 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_fallocate = _libc.fallocate
-_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _sync_file_range = _libc.sync_file_range
 _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
@@ -125,17 +121,6 @@ def reader(path: str, offset: int) -> Iterator[tuple[int, Callable[[memoryview],
         yield fd, read
     finally:
         os.close(fd)
-
-
-def punch(fd: int, offset: int, size: int) -> None:
-    """Give the blocks of a range back to the file system; the file's size stays.
-
-    Raises:
-        OSError: the file system cannot.
-    """
-    if _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def can_punch(directory: Path) -> bool:
