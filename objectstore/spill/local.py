@@ -226,8 +226,8 @@ class LocalStorage:
         with self._lock:
             path = self._path(extent.segment)
             bypass = self._bypass[self._place(extent.segment)]
-        direct = bypass and extent.encoded.is_plain and is_aligned(view)
-        self._guarded(oid, path, lambda: self._decode(extent, path, view, direct=direct))
+        bypass = bypass and extent.encoded.is_plain and is_aligned(view)
+        self._guarded(oid, path, lambda: self._decode(extent, path, view, direct=bypass))
 
     def locate(self, oid: bytes) -> FileExtent:
         """Where an object can be mapped. See `Storage.locate`."""
