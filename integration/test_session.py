@@ -27,6 +27,16 @@ def identity(value: object) -> object:
     return value
 
 
+@millpond.remote
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def increment(self) -> int:
+        self.count += 1
+        return self.count
+
+
 def test_init_is_idempotent(start: Callable[..., millpond.Context]) -> None:
     assert not millpond.is_initialized()
     context = start()
@@ -103,6 +113,27 @@ def test_refs_of_an_old_session(start: Callable[..., millpond.Context]) -> None:
     ):
         with pytest.raises(NotInitializedError, match="shut down"):
             use()
+
+
+def test_no_session_is_started_for_refs_of_an_old_one(
+    start: Callable[..., millpond.Context],
+) -> None:
+    start()
+    ref, counter = identity.remote(1), Counter.remote()
+    millpond.get([ref, counter.increment.remote()])
+    millpond.shutdown()
+    for use in (
+        lambda: millpond.get(ref),
+        lambda: millpond.get([ref]),
+        lambda: millpond.wait([ref], timeout=1),
+        lambda: millpond.cancel(ref),
+        lambda: millpond.kill(counter),
+        counter.increment.remote,
+        ref.future,
+    ):
+        with pytest.raises(NotInitializedError, match="shut down"):
+            use()
+    assert not millpond.is_initialized()
 
 
 def test_shutdown_wakes_waiting_threads(engine: millpond.Context) -> None:

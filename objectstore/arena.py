@@ -9,11 +9,15 @@ gone.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import threading
+import time
 from typing import Final
+
+from .fileio import punch
 
 #: Pages are made in steps of this many bytes. The kernel lets nobody write to the file meanwhile,
 #: so a step must be short: about 2 ms.
@@ -22,6 +26,9 @@ SEGMENT: Final = 4 << 20
 #: How far `grow_ahead` goes beyond what is used: half as much again, between these bounds.
 _AHEAD_MIN: Final = 32 << 20
 _AHEAD_MAX: Final = 512 << 20
+
+#: Seconds between two steps while nothing is stored: others have the memory's bandwidth for theirs.
+_PAUSE: Final = 0.002
 
 
 class Arena:
@@ -44,13 +51,15 @@ class Arena:
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
         self._ensured = 0
-        self._lock = threading.Lock()
         self._ahead = 0
-        self._growing: threading.Thread | None = None
+        self._used = False
+        self._closed = False
+        self._lock = threading.Lock()
+        self._adjusting: threading.Thread | None = None
 
     @property
     def ensured(self) -> int:
-        """All pages of [0, ensured) exist."""
+        """All pages of [0, ensured) exist, as long as something is stored."""
         return self._ensured
 
     @property
@@ -68,6 +77,7 @@ class Arena:
             MemoryError: the machine (or its control group) has no memory left.
             ValueError: `end` is beyond the capacity.
         """
+        self._begin_use()
         if end <= self._ensured:
             return
         if end > self.capacity:
@@ -76,47 +86,75 @@ class Arena:
             self._ensure_segment()
 
     def grow_ahead(self, end: int) -> None:
-        """Let a thread make pages beyond `end`, the end of the highest block in use.
+        """Let a thread make pages beyond `end`, the end of a block that comes into use.
 
         Fresh pages cost most of the time that a first write takes; so they are made while the
-        processes compute, and in proportion to what they use, since they are never given back.
+        processes compute, and in proportion to what they use, since they are not given back.
         Cheap to call often.
         """
-        self.prefault(end + min(max(_AHEAD_MIN, end // 2), _AHEAD_MAX))
+        self._begin_use()
+        self._aim(max(self._ahead, end + min(max(_AHEAD_MIN, end // 2), _AHEAD_MAX)))
 
-    def prefault(self, end: int) -> None:
-        """Let a thread make the pages of [0, end), as far as that is inside the arena.
+    def prepare(self, size: int) -> None:
+        """Let a thread make the first `size` bytes of pages, without haste, for the first blocks.
 
         For want of memory it just stops.
         """
-        target = min(end, self.capacity)
-        if target > self._ahead:
-            self._ahead = target
-            if self._growing is None or not self._growing.is_alive():
-                self._growing = threading.Thread(
-                    target=self._grow, name="millpond-grow", daemon=True
-                )
-                self._growing.start()
+        self._aim(max(self._ahead, size))
+
+    def withdraw(self) -> None:
+        """Let a thread give back what `prepare` made, unless a block came into use meanwhile."""
+        if not self._used:
+            self._aim(0)
 
     def close(self) -> None:
         """Close the node's descriptor; the memory lives on where it is mapped.
 
         Closing again does nothing.
         """
-        self._ahead = 0
-        if self._growing is not None:
-            self._growing.join()
-            self._growing = None
+        self._closed = True
+        if self._adjusting is not None:
+            self._adjusting.join()
+            self._adjusting = None
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
-    def _grow(self) -> None:
-        while self._ensured < self._ahead:
-            try:
-                self._ensure_segment()
-            except (MemoryError, OSError):
-                return
+    def _begin_use(self) -> None:
+        if not self._used:
+            with self._lock:  # pages that are being given back may be those of the block
+                self._used = True
+
+    def _aim(self, ahead: int) -> None:
+        """Have the thread bring the pages that exist to `ahead` bytes, in whole segments."""
+        ahead = min(-(-ahead // SEGMENT) * SEGMENT, self.capacity)
+        if ahead == self._ahead:
+            return
+        self._ahead = ahead
+        if self._adjusting is None or not self._adjusting.is_alive():
+            self._adjusting = threading.Thread(
+                target=self._adjust, name="millpond-arena", daemon=True
+            )
+            self._adjusting.start()
+
+    def _adjust(self) -> None:
+        with contextlib.suppress(MemoryError, OSError):
+            while not self._closed and self._ensured != self._ahead:
+                if self._ensured < self._ahead:
+                    self._ensure_segment()
+                elif not self._drop_segment():
+                    return
+                if not self._used:
+                    time.sleep(_PAUSE)
+
+    def _drop_segment(self) -> bool:
+        with self._lock:
+            if self._used:
+                return False
+            start = max(self._ahead, self._ensured - SEGMENT)
+            size, self._ensured = self._ensured - start, start
+            punch(self.fd, start, size)
+            return True
 
     def _ensure_segment(self) -> None:
         with self._lock:

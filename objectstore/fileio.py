@@ -5,6 +5,7 @@ Nothing here knows of objects or of the store.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -21,6 +22,11 @@ _IOV_MAX: Final = min(os.sysconf("SC_IOV_MAX"), 1024) if "SC_IOV_MAX" in os.sysc
 
 #: The most bytes that one system call is asked to move; Linux moves at most just under 2 GiB.
 _CALL_MAX: Final = 1 << 30
+
+_PUNCH_HOLE: Final = 0x02  # FALLOC_FL_PUNCH_HOLE
+_KEEP_SIZE: Final = 0x01  # FALLOC_FL_KEEP_SIZE
+_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 
 def byte_views(parts: Sequence[ReadableBuffer]) -> list[memoryview]:
@@ -119,6 +125,17 @@ def map_file(
         finally:
             os.close(fd)
     return pa.foreign_buffer(content.address + skipped, size, base=(content, pin))
+
+
+def punch(fd: int, offset: int, size: int) -> None:
+    """Give the blocks of a range back to the file system; the file's size stays.
+
+    Raises:
+        OSError: the file system cannot.
+    """
+    if _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def is_full(error: OSError) -> bool:

@@ -45,9 +45,9 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     """
     _check_timeout(timeout)
     if type(refs) is ObjectRef:
-        return connected_runtime().access.get([refs], timeout)[0]
+        return connected_runtime(refs).access.get([refs], timeout)[0]
     _check_refs(refs, "get")
-    return connected_runtime().access.get(refs, timeout)
+    return connected_runtime(refs[0] if refs else None).access.get(refs, timeout)
 
 
 def put(value: T) -> ObjectRef[T]:
@@ -91,10 +91,10 @@ def wait(
         )
     ready = _ready(refs, num_returns)
     if len(ready) < num_returns:
-        connected_runtime().access.wait(refs, num_returns, timeout)
+        connected_runtime(refs[0]).access.wait(refs, num_returns, timeout)
         ready = _ready(refs, num_returns)
     for index in ready:
-        connected_runtime().access.entry_of(refs[index])
+        connected_runtime(refs[index]).access.entry_of(refs[index])
     if not ready:
         return [], list(refs)
     # Slices, because waiting for one after the other must not cost a loop over all each time.
@@ -155,7 +155,7 @@ def cancel(ref: ObjectRef[Any], *, force: bool = False) -> bool:
         ValueError: another process submitted the task.
     """
     _check_refs([ref], "cancel")
-    runtime = connected_runtime()
+    runtime = connected_runtime(ref)
     entry = runtime.access.entry_of(ref)
     if not entry.owned:
         raise ValueError(f"{ref!r} belongs to another process, and only that can cancel it")
@@ -171,7 +171,7 @@ def kill(actor: ActorHandle) -> None:
     """
     if not isinstance(actor, ActorHandle):
         raise TypeError(f"millpond.kill takes an actor handle, not {type(actor).__qualname__}")
-    runtime = connected_runtime()
+    runtime = connected_runtime(actor._life)
     runtime.node.send(m.KillActor(actor._life.id, graceful=False))
 
 

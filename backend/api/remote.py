@@ -226,7 +226,7 @@ class ActorMethod:
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method; returns refs as a remote function does."""
-        runtime = connected_runtime()
+        runtime = connected_runtime(self._life)
         runtime.access.entry_of(self._life)
         count = self._num_returns
         task = PendingTask(

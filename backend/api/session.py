@@ -16,13 +16,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from millpond.objectstore.mapping import ArenaMapping
 from millpond.scheduler.resources import quantity
 
 from ..errors import ConfigurationError, MillpondError, NotInitializedError, OutOfDiskError
 from ..owner.current import current_runtime, find_runtime, is_forked_child, set_runtime
+from ..owner.refs import ObjectRef
 from ..owner.runtime import Runtime
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
@@ -308,17 +309,22 @@ def is_worker() -> bool:
     return running is not None and running.role == "worker"
 
 
-def connected_runtime() -> Runtime:
+def connected_runtime(holder: ObjectRef[Any] | None = None) -> Runtime:
     """Return this process's runtime, starting the engine with its defaults if need be.
 
+    Args:
+        holder: a ref that the runtime is to be used with. Where there is one and no runtime, its
+            session is over: none is started for it.
+
     Raises:
-        NotInitializedError: this is a forked child of a process that runs the engine.
+        NotInitializedError: this is a forked child of a process that runs the engine, or
+            ``holder`` is from a session that was shut down.
     """
     running = find_runtime()
     if running is None:
-        if not is_forked_child():
+        if holder is None and not is_forked_child():
             init()
-        running = current_runtime()
+        running = current_runtime(holder)
     if running.closed:
         raise NotInitializedError("millpond is being shut down")
     return running

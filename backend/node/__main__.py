@@ -38,10 +38,11 @@ from .task_service import TaskService
 from .worker_pool import WorkerPool
 
 _PR_SET_CHILD_SUBREAPER = 36
-#: seconds after the start at which memory for the first objects is made, at most so much of it: to
-#: make it takes as long as to fill it
-_PREFAULT_AFTER = 0.5
-_LARGEST_PREFAULT = 256 << 20
+#: memory for the first objects is made so many seconds after the start, at most so much of it,
+#: since it takes far longer to make than to fill; and given back if nothing was stored until then
+_PREPARE_AFTER = 0.5
+_LARGEST_PREPARED = 1 << 30
+_WITHDRAW_AFTER = 30.0
 
 
 def main() -> None:
@@ -121,11 +122,6 @@ def _adopt_orphans() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
-def _prefaulted_bytes(capacity: int) -> int:
-    """Return how much of the arena is made ready before anything is stored."""
-    return min(capacity // 8, _LARGEST_PREFAULT)
-
-
 async def _serve(
     settings: m.Start,
     driver: socket.socket,
@@ -174,7 +170,9 @@ async def _serve(
         lambda: Peer(server), f"{settings.session_dir}/node.sock", backlog=512
     )
     await loop.connect_accepted_socket(lambda: Peer(server), driver)
-    loop.call_later(_PREFAULT_AFTER, arena.prefault, _prefaulted_bytes(arena.capacity))
+    prepared = min(arena.capacity // 4, _LARGEST_PREPARED)
+    loop.call_later(_PREPARE_AFTER, arena.prepare, prepared)
+    loop.call_later(_WITHDRAW_AFTER, arena.withdraw)
     server.pool.prestart(num_workers)
     server.pool.preload(settings.preload)
     await server.finished

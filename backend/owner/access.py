@@ -10,12 +10,13 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GetTimeoutError, NotInitializedError
+from ..errors import GetTimeoutError
 from ..serialization.exceptions import deserialize_exception
 from ..serialization.layout import SerializedValue
 from ..serialization.values import deserialize, serialize
 from ..wire.messages import FAILED, INLINE, STORED, Value
 from .call_sites import call_site
+from .current import ended_session
 from .objects import PENDING, Entry
 from .refs import ObjectRef
 from .waiter import Waiter
@@ -138,9 +139,7 @@ class Access:
         """
         entry = ref._entry
         if self._runtime.closed or self._objects.entries.get(entry.id) is not entry:
-            raise NotInitializedError(
-                f"{ref!r} belongs to a session of millpond that was shut down; its value is gone"
-            )
+            raise ended_session(ref)
         return entry
 
     def buffers(self, entries: list[Entry], deadline: float | None) -> list[Any]:

@@ -10,7 +10,7 @@ from ..errors import NotInitializedError
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-__all__ = ["current_runtime", "find_runtime", "is_forked_child", "set_runtime"]
+__all__ = ["current_runtime", "ended_session", "find_runtime", "is_forked_child", "set_runtime"]
 
 _runtime: Runtime | None = None
 _parent_pid: int = 0
@@ -33,8 +33,18 @@ def is_forked_child() -> bool:
     return _parent_pid != 0
 
 
-def current_runtime() -> Runtime:
+def ended_session(ref: object) -> NotInitializedError:
+    """Return the error for the use of a ref that outlived its session."""
+    return NotInitializedError(
+        f"{ref!r} belongs to a session of millpond that was shut down; its value is gone"
+    )
+
+
+def current_runtime(ref: object = None) -> Runtime:
     """Return the runtime of this process.
+
+    Args:
+        ref: what it is to be used with, for the error.
 
     Raises:
         NotInitializedError: there is none, or it belongs to the parent of this forked process.
@@ -47,6 +57,8 @@ def current_runtime() -> Runtime:
             f"{os.getpid()}: the engine cannot be used across fork(); pass values to the child "
             "instead, or start it with the 'spawn' method"
         )
+    if ref is not None:
+        raise ended_session(ref)
     raise NotInitializedError("millpond is not running in this process: call millpond.init()")
 
 

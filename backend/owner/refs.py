@@ -64,7 +64,7 @@ class ObjectRef(Generic[T]):
 
         Cancelling the future does not cancel the task; use `millpond.cancel` for that.
         """
-        return current_runtime().access.future(self)
+        return current_runtime(self).access.future(self)
 
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio  # takes 40 ms, and few programs await refs

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from ..fileio import draft_path, is_full
+from ..fileio import draft_path, is_full, punch
 from .copies import Copies
 from .direct import can_bypass_cache, is_aligned
 from .directory import SpillDirectory
@@ -30,7 +30,6 @@ from .segment_files import (
     SegmentWriter,
     ShortFile,
     can_punch,
-    punch,
     reader,
     segment_path,
 )

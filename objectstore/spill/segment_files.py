@@ -1,4 +1,4 @@
-"""Segment files: writing, reading, and punching holes.
+"""Segment files: writing and reading.
 
 What is spilled left memory to make room there, so no copy of it is left in the page cache. Where
 the file system can, bytes do not even pass through it (`direct`). Which object is where is not
@@ -16,23 +16,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from ..fileio import pwrite_all
+from ..fileio import punch, pwrite_all
 from .direct import PAGE, DirectWriter, read_direct
 from .segments import Reservation
 
 #: Objects begin at multiples of this: blocks of file systems, so that holes free what they cover.
 ALIGNMENT: Final = PAGE
 
-_PUNCH_HOLE: Final = 0x02  # FALLOC_FL_PUNCH_HOLE
-_KEEP_SIZE: Final = 0x01  # FALLOC_FL_KEEP_SIZE
 _SYNC_AND_WAIT: Final = 0x07  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER
 
 #: Bytes in the page cache after which a writer waits for the disk.
 _FLUSH: Final = 8 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_fallocate = _libc.fallocate
-_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _sync_file_range = _libc.sync_file_range
 _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
@@ -169,17 +165,6 @@ def _read(fd: int, offset: int, view: memoryview) -> int:
     while done < len(view) and (count := os.preadv(fd, [view[done:]], offset + done)):
         done += count
     return done
-
-
-def punch(fd: int, offset: int, size: int) -> None:
-    """Give the blocks of a range back to the file system; the file's size stays.
-
-    Raises:
-        OSError: the file system cannot.
-    """
-    if _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def can_punch(directory: Path) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pytest
 from millpond.objectstore import mapping as mapping_module
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.copying import address_of
+from millpond.objectstore.fileio import punch
 from millpond.objectstore.mapping import ArenaMapping
 
 MIB = 1 << 20
@@ -24,6 +25,12 @@ MIB = 1 << 20
 
 class Pin:
     pass
+
+
+def settle(arena: Arena) -> None:
+    """Wait until its thread has done what it was asked for."""
+    if arena._adjusting is not None:
+        arena._adjusting.join()
 
 
 @pytest.fixture
@@ -74,19 +81,69 @@ def test_grows_ahead_in_proportion_to_what_is_used(monkeypatch: pytest.MonkeyPat
     arena = Arena(24 * MIB)
     for end, expected in [(1, 8), (0, 8), (8, 12), (10, 16), (14, 20), (16, 24), (24, 24)]:
         arena.grow_ahead(end * MIB)
-        assert arena._growing is not None
-        arena._growing.join()
+        settle(arena)
         assert arena.ensured == arena.resident_bytes == expected * MIB
     arena.close()
 
 
-def test_prefaulting_stays_inside_the_arena_and_never_shrinks() -> None:
+def test_prepares_no_more_than_the_arena() -> None:
     arena = Arena(8 * MIB)
-    for end, expected in [(0, 0), (3, 4), (1, 4), (100, 8)]:
-        arena.prefault(end * MIB)
-        if arena._growing is not None:
-            arena._growing.join()
+    for size, expected in [(0, 0), (3, 4), (1, 4), (100, 8)]:
+        arena.prepare(size * MIB)
+        settle(arena)
         assert arena.ensured == arena.resident_bytes == expected * MIB
+    arena.close()
+
+
+def test_gives_back_what_was_prepared_and_never_used(arena: Arena) -> None:
+    arena.prepare(9 * MIB)
+    settle(arena)
+    arena.withdraw()
+    settle(arena)
+    assert arena.ensured == arena.resident_bytes == 0
+    arena.ensure(5 * MIB)
+    assert arena.ensured == arena.resident_bytes == 8 * MIB
+
+
+@pytest.mark.parametrize("use", [Arena.ensure, Arena.grow_ahead])
+def test_keeps_what_was_prepared_once_a_block_is_in_use(
+    arena: Arena, use: Callable[[Arena, int], None]
+) -> None:
+    arena.prepare(9 * MIB)
+    settle(arena)
+    use(arena, 1)
+    arena.withdraw()
+    settle(arena)
+    assert arena.resident_bytes >= 12 * MIB
+
+
+def test_a_block_that_comes_into_use_ends_the_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    arena = Arena(16 * MIB)
+    arena.prepare(16 * MIB)
+    settle(arena)
+    written = bytearray(b"block")
+
+    def use_before_the_punch(fd: int, offset: int, size: int) -> None:
+        user = threading.Thread(target=write_block)
+        user.start()
+        user.join(0.05)
+        assert user.is_alive(), "the block came into use while its pages were dropped"
+        users.append(user)
+        punch(fd, offset, size)
+
+    def write_block() -> None:
+        arena.grow_ahead(16 * MIB)
+        os.pwrite(arena.fd, written, 12 * MIB)
+
+    users: list[threading.Thread] = []
+    monkeypatch.setattr("millpond.objectstore.arena.punch", use_before_the_punch)
+    arena.withdraw()
+    settle(arena)
+    [user] = users
+    user.join()
+    settle(arena)
+    assert os.pread(arena.fd, 5, 12 * MIB) == written
+    assert arena.ensured == 16 * MIB
     arena.close()
 
 
@@ -98,8 +155,7 @@ def test_growing_ahead_ends_for_want_of_memory(
 
     monkeypatch.setattr(os, "posix_fallocate", posix_fallocate)
     arena.grow_ahead(MIB)
-    assert arena._growing is not None
-    arena._growing.join()
+    settle(arena)
     assert arena.ensured == 0
 
 

@@ -1,0 +1,310 @@
+"""Where a task should run: on the node that can begin it soonest. Pure.
+
+What a node would cost a task is estimated in seconds, so that its parts can be added: the wait for
+a slot, the arguments that have to come over the network, those that have to be read from its disk,
+and what must be spilled there to make room. Bytes that are in the node's memory cost nothing: that
+is locality.
+
+A decision looks at a bounded number of nodes, however many there are: those that hold most of the
+arguments, and a few at random. The shorter of two queues picked at random is nearly as short as the
+shortest of all (Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
+
+Not covered: when the node runs it (`queue`), how the bytes get there, who knows the locations.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+__all__ = ["Copies", "Load", "Need", "Placement", "Rates"]
+
+#: Where an object is: node -> whether it is in that node's memory, and not only on its disk.
+Copies = Mapping[bytes, bool]
+
+#: Copies of one object that are looked at; an object that has more is near everywhere.
+_COPIES: Final = 8
+#: Nodes that are compared because they hold arguments; two more are drawn.
+_HOLDERS: Final = 4
+#: Moving bytes keeps others from moving theirs: it costs more than the time that it takes.
+_BURDEN: Final = 8
+#: A node sends a task on where it would cost less than this part of the cost here.
+_MUCH_LESS: Final = 0.5
+
+
+@dataclass(slots=True, frozen=True)
+class Rates:
+    """What moving bytes costs.
+
+    Attributes:
+        network: bytes per second that a node receives.
+        disk: bytes per second that a node spills or restores.
+    """
+
+    network: float
+    disk: float
+
+
+@dataclass(slots=True, frozen=True)
+class Load:
+    """What a node reports of itself.
+
+    Attributes:
+        tasks: how many run or wait there.
+        slots: how many it can run side by side.
+        run_time: seconds that its tasks take, on average.
+        free_memory: bytes that can be stored there before something must be spilled.
+        inbound: bytes that it is still to receive.
+    """
+
+    tasks: int
+    slots: int
+    run_time: float
+    free_memory: int
+    inbound: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Need:
+    """What a task needs.
+
+    Attributes:
+        shape: resources in counted units (`resources`).
+        arguments: stored arguments, object -> bytes.
+        output: bytes that it is expected to store.
+    """
+
+    shape: Mapping[str, int]
+    arguments: Mapping[bytes, int]
+    output: int = 0
+
+
+class _Node:
+    __slots__ = ("load", "resources", "sent")
+
+    def __init__(self, resources: Mapping[str, int], load: Load) -> None:
+        self.resources = resources
+        self.load = load
+        #: tasks sent there since the load was reported
+        self.sent = 0
+
+
+class _Roster:
+    """Nodes to draw from, in a time that does not depend on how many there are."""
+
+    def __init__(self) -> None:
+        self.nodes: list[bytes] = []
+        self._places: dict[bytes, int] = {}
+
+    def add(self, node: bytes) -> None:
+        self._places[node] = len(self.nodes)
+        self.nodes.append(node)
+
+    def remove(self, node: bytes) -> None:
+        place, last = self._places.pop(node), self.nodes.pop()
+        if last != node:
+            self.nodes[place] = last
+            self._places[last] = place
+
+    def draw(self, rng: random.Random) -> list[bytes]:
+        """Return two nodes, or as many as there are."""
+        nodes = self.nodes
+        if len(nodes) <= 2:
+            return nodes.copy()
+        first = int(rng.random() * len(nodes))
+        second = int(rng.random() * (len(nodes) - 1))
+        return [nodes[first], nodes[second + (second >= first)]]
+
+
+class Placement:
+    """What one process knows of the nodes, and its choices among them.
+
+    Args:
+        rates: of the cluster.
+        rng: for the draws.
+    """
+
+    def __init__(self, rates: Rates, rng: random.Random) -> None:
+        self._rates = rates
+        self._rng = rng
+        self._nodes: dict[bytes, _Node] = {}
+        self._everybody = _Roster()
+        #: resource -> the nodes that have any of it
+        self._having: dict[str, _Roster] = {}
+
+    # --- events ------------------------------------------------------------------------------
+
+    def join(self, node: bytes, resources: Mapping[str, int], load: Load) -> None:
+        """There is a new node, with these resources in counted units."""
+        assert node not in self._nodes, node
+        self._nodes[node] = _Node(resources, load)
+        self._everybody.add(node)
+        for name, total in resources.items():
+            if total:
+                self._having.setdefault(name, _Roster()).add(node)
+
+    def leave(self, node: bytes) -> None:
+        """A node is no more."""
+        known = self._nodes.pop(node)
+        self._everybody.remove(node)
+        for name, total in known.resources.items():
+            if total:
+                self._having[name].remove(node)
+
+    def report(self, node: bytes, load: Load) -> None:
+        """A node said how much it has to do, everything included that was sent there."""
+        known = self._nodes.get(node)
+        if known is not None:
+            known.load = load
+            known.sent = 0
+
+    def sent(self, node: bytes) -> None:
+        """A task was sent to a node, which its next report will count."""
+        self._nodes[node].sent += 1
+
+    # --- decisions -----------------------------------------------------------------------------
+
+    def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
+        """Return the node for a task; None when no node has such resources.
+
+        Args:
+            need: of the task.
+            copies: tells where an object is.
+        """
+        held = _Held(need.arguments, copies)
+        return self._cheapest(need, held, self._candidates(need, held))
+
+    def better_than(
+        self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]
+    ) -> bytes | None:
+        """Return a node to which a task should rather have been sent, where one is much better.
+
+        Asked where a task arrived, by the node that knows its own load best.
+        """
+        if load.tasks < load.slots:
+            return None
+        held = _Held(need.arguments, copies)
+        others = [other for other in self._candidates(need, held) if other != node]
+        best = self._cheapest(need, held, others)
+        if best is None:
+            return None
+        here = self._cost(need, held, node, load, load.tasks)
+        return best if self._cost_of(need, held, best) < _MUCH_LESS * here else None
+
+    def cost(self, node: bytes, need: Need, copies: Callable[[bytes], Copies]) -> float:
+        """Return the seconds until a task could begin on a node, as far as that is known."""
+        return self._cost_of(need, _Held(need.arguments, copies), node)
+
+    def _candidates(self, need: Need, held: _Held) -> list[bytes]:
+        """Return a few nodes that have such resources, in random order."""
+        able = [node for node in held.most(_HOLDERS) if self._able(node, need.shape)]
+        able += self._drawn(need.shape)
+        able = list(dict.fromkeys(able))
+        if len(able) > 1:
+            self._rng.shuffle(able)
+        return able
+
+    def _drawn(self, shape: Mapping[str, int]) -> list[bytes]:
+        """Return a few nodes that have the resources of a shape, drawn among those that may."""
+        roster = self._everybody
+        for name in shape:
+            having = self._having.get(name)
+            if having is None:
+                return []
+            if len(having.nodes) < len(roster.nodes):
+                roster = having
+        able = [node for node in roster.draw(self._rng) if self._able(node, shape)]
+        if not able:
+            # They have some of each, but too little. Few clusters are so mixed.
+            able = [node for node in roster.nodes if self._able(node, shape)]
+            able = self._rng.sample(able, min(2, len(able)))
+        return able
+
+    def _able(self, node: bytes, shape: Mapping[str, int]) -> bool:
+        known = self._nodes.get(node)
+        if known is None:
+            return False
+        resources = known.resources
+        return all(needed <= resources.get(name, 0) for name, needed in shape.items())
+
+    def _cheapest(self, need: Need, held: _Held, candidates: Sequence[bytes]) -> bytes | None:
+        best, least = None, 0.0
+        for node in candidates:
+            cost = self._cost_of(need, held, node)
+            if best is None or cost < least:
+                best, least = node, cost
+        return best
+
+    def _cost_of(self, need: Need, held: _Held, node: bytes) -> float:
+        known = self._nodes[node]
+        return self._cost(need, held, node, known.load, known.load.tasks + known.sent)
+
+    def _cost(self, need: Need, held: _Held, node: bytes, load: Load, tasks: int) -> float:
+        in_memory, on_disk = held.at(node)
+        missing = held.total - in_memory - on_disk
+        overflow = missing + on_disk + need.output - load.free_memory
+        slots = max(load.slots, 1)
+        cost = max(tasks - slots + 1, 0) * load.run_time / slots
+        cost += (load.inbound + _BURDEN * missing) / self._rates.network
+        cost += (on_disk + max(overflow, 0)) / self._rates.disk
+        return cost
+
+    def validate(self) -> None:
+        """Raise AssertionError where the books do not agree."""
+        assert sorted(self._everybody.nodes) == sorted(self._nodes)
+        for name, roster in self._having.items():
+            having = [node for node, known in self._nodes.items() if known.resources.get(name)]
+            assert sorted(roster.nodes) == sorted(having), name
+
+
+class _Held:
+    """How many bytes of a task's arguments each node holds."""
+
+    __slots__ = ("_nodes", "_widespread", "total")
+
+    def __init__(self, arguments: Mapping[bytes, int], copies: Callable[[bytes], Copies]) -> None:
+        self.total = 0
+        #: node -> bytes in memory, bytes on disk only
+        self._nodes: dict[bytes, tuple[int, int]] = {}
+        #: objects with more copies than are looked at
+        self._widespread: list[tuple[int, Copies]] = []
+        for object_id, size in arguments.items():
+            self.total += size
+            found = copies(object_id)
+            if len(found) > _COPIES:
+                self._widespread.append((size, found))
+                continue
+            for node, in_memory in found.items():
+                self._add(node, size, in_memory=in_memory)
+        for _, found in self._widespread:
+            for node in islice(found, _COPIES):
+                self._nodes.setdefault(node, (0, 0))
+
+    def _add(self, node: bytes, size: int, *, in_memory: bool) -> None:
+        memory, disk = self._nodes.get(node, (0, 0))
+        self._nodes[node] = (memory + size, disk) if in_memory else (memory, disk + size)
+
+    def most(self, count: int) -> list[bytes]:
+        """Return the nodes that hold most, memory before disk."""
+        nodes = self._nodes
+        if len(nodes) <= count:
+            return list(nodes)
+        return sorted(nodes, key=self._worth, reverse=True)[:count]
+
+    def _worth(self, node: bytes) -> tuple[int, int]:
+        memory, disk = self.at(node)
+        return memory + disk, memory
+
+    def at(self, node: bytes) -> tuple[int, int]:
+        """Return the bytes in a node's memory, and those only on its disk."""
+        memory, disk = self._nodes.get(node, (0, 0))
+        for size, found in self._widespread:
+            in_memory = found.get(node)
+            if in_memory:
+                memory += size
+            elif in_memory is not None:
+                disk += size
+        return memory, disk

@@ -1,0 +1,71 @@
+"""Who decides where a simulated task runs: the engine's placement, and simpler rules beside it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ..placement import Copies, Load, Need, Placement, Rates
+
+__all__ = ["POLICIES", "Policy"]
+
+Policy = Callable[[Rates, random.Random], Placement]
+
+
+class _ByLoad(Placement):
+    """The node with the shorter queue, of two; where the arguments are does not count."""
+
+    def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
+        return super().choose(Need(need.shape, {}), copies)
+
+    def better_than(
+        self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]
+    ) -> bytes | None:
+        return super().better_than(node, load, Need(need.shape, {}), copies)
+
+
+class _Random(Placement):
+    """Any node."""
+
+    def __init__(self, rates: Rates, rng: random.Random) -> None:
+        super().__init__(rates, rng)
+        self._alive: list[bytes] = []
+
+    def join(self, node: bytes, resources: Mapping[str, int], load: Load) -> None:
+        super().join(node, resources, load)
+        self._alive.append(node)
+
+    def leave(self, node: bytes) -> None:
+        super().leave(node)
+        self._alive.remove(node)
+
+    def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
+        return self._rng.choice(self._alive) if self._alive else None
+
+    def better_than(
+        self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]
+    ) -> bytes | None:
+        return None
+
+
+class _ByLocality(_Random):
+    """The node with most bytes of the arguments, however much it has to do."""
+
+    def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
+        held: dict[bytes, int] = {}
+        for object_id, size in need.arguments.items():
+            for node in copies(object_id):
+                held[node] = held.get(node, 0) + size
+        most = max(held.values(), default=0)
+        nodes = [node for node, size in held.items() if size == most]
+        return self._rng.choice(nodes) if nodes else super().choose(need, copies)
+
+
+#: name -> makes one
+POLICIES: Final[dict[str, Policy]] = {
+    "random": _Random,
+    "load": _ByLoad,
+    "locality": _ByLocality,
+    "millpond": Placement,
+}

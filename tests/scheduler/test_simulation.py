@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+
+from millpond.scheduler.simulate.__main__ import main
+from millpond.scheduler.simulate.node import NodeSettings
+from millpond.scheduler.simulate.policies import POLICIES
+from millpond.scheduler.simulate.simulation import ClusterSettings, Outcome, simulate
+from millpond.scheduler.simulate.workloads import WORKLOADS
+
+SMALL = ClusterSettings(nodes=20, node=NodeSettings(slots=4))
+
+
+def run(
+    workload: str, policy: str = "millpond", settings: ClusterSettings = SMALL, tasks: int = 320
+) -> Outcome:
+    work = WORKLOADS[workload](tasks, random.Random(1))
+    return simulate(settings, work, POLICIES[policy], clock=lambda: 0.0)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(("workload", "count"), [("map", 320), ("shuffle", 320), ("tree", 319)])
+def test_all_tasks_end(workload: str, count: int, policy: str) -> None:
+    outcome = run(workload, policy)
+    assert outcome.tasks == count
+    assert outcome.makespan >= outcome.least > 0
+
+
+def test_the_same_seed_gives_the_same() -> None:
+    assert run("skewed") == run("skewed")
+    assert run("skewed") != run("skewed", settings=dataclasses.replace(SMALL, seed=1))
+
+
+def test_blocks_are_read_where_they_are() -> None:
+    ours, randomly = run("map"), run("map", "random")
+    assert randomly.traffic.moved >= 5 * ours.traffic.moved
+    assert ours.makespan <= randomly.makespan
+
+
+def test_hot_objects_do_not_draw_all_tasks_to_one_node() -> None:
+    ours = run("skewed")
+    assert ours.makespan <= 1.05 * min(run("skewed", other).makespan for other in POLICIES)
+    assert ours.traffic.moved < run("skewed", "load").traffic.moved
+
+
+def test_what_does_not_fit_is_spilled_and_restored() -> None:
+    tight = dataclasses.replace(SMALL, node=NodeSettings(slots=4, memory=500_000_000))
+    outcome = run("map", settings=tight)
+    assert outcome.tasks == 320
+    assert outcome.traffic.restored > 0
+    assert run("map").traffic.restored == 0
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_lost_nodes_cost_no_task(workload: str) -> None:
+    losing = dataclasses.replace(SMALL, losses=5, first_loss=0.4, loss_interval=0.3)
+    calm, lossy = run(workload), run(workload, settings=losing)
+    assert lossy.tasks >= calm.tasks
+    assert lossy.makespan > 0
+
+
+def test_results_that_were_lost_are_made_again() -> None:
+    losing = dataclasses.replace(SMALL, losses=10, first_loss=0.4, loss_interval=0.1)
+    assert run("tree", settings=losing).tasks > run("tree").tasks
+
+
+def test_slow_nodes_get_less_to_do() -> None:
+    slow = dataclasses.replace(SMALL, stragglers=0.1)
+    assert run("skewed", settings=slow).makespan < run("skewed", "random", slow).makespan
+
+
+def test_the_command_compares_the_policies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--workload", "map", "--nodes", "3", "--slots", "2", "--tasks", "50"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == list(POLICIES)
+    assert all("100.0%" in line for line in lines if line.startswith("locality"))
+
+
+@pytest.mark.parametrize("wrong", [["--nodes", "0"], ["--stragglers", "1"], ["--disk", "nan"]])
+def test_the_command_refuses_nonsense(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(wrong)
+    assert "must be" in capsys.readouterr().err
