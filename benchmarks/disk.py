@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 import time
@@ -24,24 +25,34 @@ class DiskSpeed:
 
 
 def measure(directory: Path, size: int) -> DiskSpeed:
-    """Write `size` bytes with an fsync at the end, and read them back from the disk itself."""
-    block = memoryview(os.urandom(_BLOCK))
+    """Write `size` bytes and read them back, past the page cache where the file system can."""
     blocks = -(-size // _BLOCK)
-    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        began = time.perf_counter()
-        for _ in range(blocks):
-            file.write(block)
-        os.fsync(file.fileno())
-        written = time.perf_counter()
-        drop_cache(file.fileno())
-        target = bytearray(_BLOCK)
-        file.seek(0)
-        began_reading = time.perf_counter()
-        while file.readinto(target):
-            pass
-        ended = time.perf_counter()
+    # Anonymous memory begins a page, as the kernel wants it.
+    with tempfile.NamedTemporaryFile(dir=directory) as file, mmap.mmap(-1, _BLOCK) as block:
+        block.write(os.urandom(_BLOCK))
+        fd = _open_past_cache(file.name)
+        try:
+            began = time.perf_counter()
+            for index in range(blocks):
+                os.pwrite(fd, block, index * _BLOCK)
+            os.fsync(fd)
+            written = time.perf_counter()
+            drop_cache(fd)
+            began_reading = time.perf_counter()
+            for index in range(blocks):
+                os.preadv(fd, [block], index * _BLOCK)
+            ended = time.perf_counter()
+        finally:
+            os.close(fd)
     total = blocks * _BLOCK
     return DiskSpeed(total / (written - began), total / (ended - began_reading))
+
+
+def _open_past_cache(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_DIRECT)
+    except OSError:  # tmpfs, among others
+        return os.open(path, os.O_RDWR)
 
 
 def drop_cache(fd: int) -> None:
