@@ -16,7 +16,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from dask._task_spec import Task, TaskRef
+from dask._task_spec import Alias, Task, TaskRef
 
 import millpond
 import millpond.dask
@@ -465,6 +465,55 @@ def test_a_run_of_a_batch_forgets_what_nothing_needs() -> None:
     run.all()
     assert run.results == {("y", 0): 3, ("y", 1): 5, ("y", 2): 4}
     assert not [name for name in run._known if name[0] == "x"]
+
+
+def renamed(count: int) -> dict[Any, Any]:
+    """Tasks that know what others make by another name."""
+    dsk: dict[Any, Any] = {}
+    for i in range(count):
+        dsk["x", i] = Task(("x", i), list, range(i))
+        dsk["alias", i] = Alias(("alias", i), ("x", i))
+        dsk["y", i] = Task(("y", i), extend, TaskRef(("alias", i)), i)
+        dsk["z", i] = Task(("z", i), len, TaskRef(("x", i)))
+    return dsk
+
+
+def test_what_a_task_does_to_its_input_is_not_returned() -> None:
+    dsk: dict[Any, Any] = {("x", i): (list, (range, i)) for i in range(3)}
+    dsk |= {("y", i): (extend, ("x", i), i) for i in range(3)}
+    (batch,) = nodes_of(dsk, *dsk, small={"x", "y"})
+    assert isinstance(batch, Batch)
+    run = batch_node._Run(batch_node.batch_work_of(batch, (), {}, ()), ())
+    run.all()
+    assert [run.results["x", i] for i in range(3)] == [[], [0], [0, 1]]
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("limit", [1.0, 0.0, -1.0], ids=["whole", "handed on", "all handed on"])
+def test_values_have_other_names_inside_a_batch(
+    limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_node, "_LIMIT", limit)
+    keys = [(name, i) for i in range(3) for name in "yz"]
+    (batch,) = nodes_of(renamed(3), *keys, small={"x", "y", "z"})
+    assert isinstance(batch, Batch)
+    run = batch_node._Run(batch_node.batch_work_of(batch, (), {}, ()), ())
+    run.all()
+    assert run.results == {
+        **{("y", i): [*range(i), i] for i in range(3)},
+        **{("z", i): i for i in range(3)},
+    }
+
+
+@pytest.mark.usefixtures("engine")
+def test_tasks_with_other_names_for_their_inputs_run_in_batches(
+    costs: Costs, sent: list[int]
+) -> None:
+    know(costs, "x", "y", "z")
+    found = get(renamed(100), [[("y", i) for i in range(100)], [("z", i) for i in range(100)]])
+    assert list(found[0]) == [[*range(i), i] for i in range(100)]
+    assert list(found[1]) == list(range(100))
+    assert sent
 
 
 @pytest.mark.usefixtures("engine")

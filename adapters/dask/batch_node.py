@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import cloudpickle
-from dask._task_spec import DataNode, GraphNode, Task
+from dask._task_spec import Alias, DataNode, GraphNode, Task
 from dask.typing import Key
 
 from .batches import Batch
@@ -42,8 +42,10 @@ class BatchWork(NamedTuple):
     units: tuple[tuple[Call, ...], ...]
     #: what is not needed any more after each of them
     drops: tuple[tuple[Key, ...], ...]
-    #: what several units use
+    #: what several units use, or one uses and the batch returns
     shared: frozenset[Key]
+    #: results of units -> the other names under which later ones look for them
+    aliases: dict[Key, tuple[Key, ...]]
     #: the names under which the tasks look for the values that come as arguments
     names: tuple[Key, ...]
     #: values of the graph itself, by name
@@ -62,11 +64,20 @@ def batch_work_of(
     batch: Batch, names: Sequence[Key], literals: dict[Key, Any], bundled: Sequence[Bundled]
 ) -> BatchWork:
     """Return what is to be known of a batch by whoever runs it."""
+    returned = {*batch.bundle, *batch.singles}
     uses: Counter[Key] = Counter()
+    uses_of_key = Counter(returned)
+    key_of: dict[Key, Key] = {}
     for unit in batch.units:
         uses.update(unit.inputs.keys())
-    shared = frozenset([name for name, count in uses.items() if count > 1])
-    returned = {*batch.bundle, *batch.singles}
+        uses_of_key.update(set(unit.inputs.values()))
+        key_of |= unit.inputs
+    shared = frozenset([name for name, key in key_of.items() if uses_of_key[key] > 1])
+    made = {unit.key for unit in batch.units}
+    aliases: dict[Key, tuple[Key, ...]] = {}
+    for name, key in key_of.items():
+        if name != key and key in made:
+            aliases[key] = (*aliases.get(key, ()), name)
     drops = []
     for unit in batch.units:
         uses.subtract(unit.inputs.keys())
@@ -75,6 +86,7 @@ def batch_work_of(
         tuple([tuple([call_of(task) for task in unit.tasks]) for unit in batch.units]),
         tuple(drops),
         shared,
+        aliases,
         tuple(names),
         literals,
         tuple(bundled),
@@ -178,7 +190,8 @@ class _Run:
             key = calls[-1][0]
             if key in self._returned:
                 self.results[key] = result
-            self._set(key, result)
+            for name in (key, *self.work.aliases.get(key, ())):
+                self._set(name, result)
             for name in self.work.drops[number]:
                 self._known.drop(name)
             now = perf_counter()
@@ -220,6 +233,8 @@ class _Run:
         for calls in self.work.units[first:]:
             for key, function, arguments, keywords in calls:
                 graph[key] = Task(key, function, *arguments, **keywords)
+            key = calls[-1][0]
+            graph |= {name: Alias(name, key) for name in self.work.aliases.get(key, ())}
         missing = [key for key in self._returned if key not in self.results]
         values = compute(graph, missing, retries=self.work.retries)
         self.results.update(zip(missing, values, strict=True))
