@@ -23,6 +23,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from .mapped_files import forget_mapped_files
+
 __all__ = ["Exited", "Fork", "ForkZygote", "Forked", "Kill", "Ready", "ZygoteMessage", "serve"]
 
 _MESSAGE_BYTES = 1 << 16
@@ -161,6 +163,8 @@ def _become_zygote(
     importer.join()
     gc.collect()
     gc.freeze()  # the collector must not touch, and so copy, what the workers share
+    with contextlib.suppress(OSError):
+        forget_mapped_files()
     control.send(_encode(Ready(os.getpid())))
     serve(control, run_worker)
 
