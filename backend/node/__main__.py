@@ -40,9 +40,10 @@ from .worker_pool import WorkerPool
 
 _PR_SET_CHILD_SUBREAPER = 36
 #: memory for the first objects is made so many seconds after the start, at most so much of it,
-#: since it takes far longer to make than to fill; and given back if nothing was stored until then
+#: since it takes far longer to make than to fill, and others need the processors as well; and given
+#: back if nothing was stored until then
 _PREPARE_AFTER = 0.5
-_LARGEST_PREPARED = 1 << 30
+_LARGEST_PREPARED = 256 << 20
 _WITHDRAW_AFTER = 30.0
 
 
@@ -172,7 +173,7 @@ async def _serve(
         lambda: Peer(server), f"{settings.session_dir}/node.sock", backlog=512
     )
     await loop.connect_accepted_socket(server.expect_driver, driver)
-    prepared = min(arena.capacity // 4, _LARGEST_PREPARED)
+    prepared = min(arena.capacity // 8, _LARGEST_PREPARED)
     loop.call_later(_PREPARE_AFTER, arena.prepare, prepared)
     loop.call_later(_WITHDRAW_AFTER, arena.withdraw)
     server.pool.prestart(num_workers)
