@@ -31,6 +31,9 @@ _COPIES: Final = 8
 _HOLDERS: Final = 4
 #: Moving bytes keeps others from moving theirs: it costs more than the time that it takes.
 _BURDEN: Final = 8
+#: Seconds that tasks are taken to run as long as nobody knows: else the first ones, all sent at once,
+#: would queue wherever their arguments are.
+_GUESS: Final = 1.0
 #: A node sends a task on where it would cost less than this part of the cost here.
 _MUCH_LESS: Final = 0.5
 
@@ -55,7 +58,7 @@ class Load:
     Attributes:
         tasks: how many run or wait there.
         slots: how many it can run side by side.
-        run_time: seconds that its tasks take, on average.
+        run_time: seconds that its tasks take, on average; 0 when none has run.
         free_memory: bytes that can be stored there before something must be spilled.
         inbound: bytes that it is still to receive.
     """
@@ -247,7 +250,7 @@ class Placement:
         missing = held.total - in_memory - on_disk
         overflow = missing + on_disk + need.output - load.free_memory
         slots = max(load.slots, 1)
-        cost = max(tasks - slots + 1, 0) * load.run_time / slots
+        cost = max(tasks - slots + 1, 0) * (load.run_time or _GUESS) / slots
         cost += (load.inbound + _BURDEN * missing) / self._rates.network
         cost += (on_disk + max(overflow, 0)) / self._rates.disk
         return cost

@@ -192,3 +192,16 @@ def test_the_choice_costs_no_more_than_any_node_that_holds_something(data: st.Da
     least = placement.cost(chosen, task, where.__getitem__)
     for node in {node for copies in where.values() for node in copies}:
         assert least <= placement.cost(node, task, where.__getitem__)
+
+
+def test_nodes_where_nothing_has_run_do_not_get_everything_at_once() -> None:
+    new = Load(tasks=0, slots=4, run_time=0.0, free_memory=10 * GB)
+    placement = cluster({A: new, B: new})
+    copies = at(x0={A: True})
+    chosen = Counter[bytes | None]()
+    for _ in range(400):
+        node = placement.choose(need(GB // 10), copies.__getitem__)
+        assert node is not None
+        placement.sent(node)
+        chosen[node] += 1
+    assert chosen[B] > 100
