@@ -31,8 +31,8 @@ _COPIES: Final = 8
 _HOLDERS: Final = 4
 #: Moving bytes keeps others from moving theirs: it costs more than the time that it takes.
 _BURDEN: Final = 8
-#: Seconds that tasks are taken to run as long as nobody knows: else the first ones, all sent at once,
-#: would queue wherever their arguments are.
+#: Seconds that tasks are taken to run as long as nobody knows: else the first ones, all sent at
+#: once, would queue wherever their arguments are.
 _GUESS: Final = 1.0
 #: A node sends a task on where it would cost less than this part of the cost here.
 _MUCH_LESS: Final = 0.5
