@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import re
 import sys
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ import pytest
 
 import millpond
 import millpond.dask
+from integration.foreign_tests import Endings, mark_failures
 
 __all__: list[str] = []
 
@@ -37,17 +36,16 @@ _SCHEDULERS = {"threaded": "get", "local": "get_sync", "multiprocessing": "get"}
 pytest.register_assert_rewrite("dask.array.utils", "dask.dataframe.utils", "dask.bag.utils")
 
 #: computations that the engine got, and how the tests ended
-_counts: Counter[str] = Counter()
-_failed: list[str] = []
+_endings = Endings()
 
 
 def _substitute(name: str) -> Callable[..., Any]:
     def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
-        _counts["computations"] += 1
+        _endings.counts["computations"] += 1
         return millpond.dask.get(dsk, keys, **kwargs)
 
     def persist(collections: Any, **kwargs: Any) -> Any:
-        _counts["computations"] += 1
+        _endings.counts["computations"] += 1
         return millpond.dask.persist(collections, **kwargs)
 
     get.__name__ = get.__qualname__ = name
@@ -139,19 +137,7 @@ def _name_of(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that cannot pass; one that does pass nevertheless is a failure."""
     suite = tomllib.loads((_HERE / "suite.toml").read_text())
-    reasons: dict[str, Any] = {}
-    for group in suite["failures"]:
-        reasons.update(dict.fromkeys(group["tests"], group))
-    for item in items:
-        name = _name_of(item)
-        group = reasons.get(name) or reasons.get(name.partition("[")[0])
-        if group is not None:
-            mark = pytest.mark.xfail(
-                reason=group["reason"],
-                strict=not group.get("sometimes", False),
-                run=group.get("run", True),
-            )
-            item.add_marker(mark, append=False)
+    mark_failures(suite["failures"], items, _name_of)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -160,25 +146,16 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Count how tests end."""
     report = yield
-    outcome: str = report.outcome
-    if hasattr(report, "wasxfail"):
-        outcome = "xfailed" if outcome == "skipped" else "xpassed"
-    if report.when == "call" or outcome != "passed":
-        _counts[outcome] += 1
-    if report.outcome == "failed":
-        _failed.append(_name_of(item))
+    _endings.note(report, _name_of(item))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how much of it was the engine's work."""
-    terminalreporter.write_line(f"{_counts['computations']} computations on millpond")
+    terminalreporter.write_line(f"{_endings.counts['computations']} computations on millpond")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the engine, and write the counts where they were asked for."""
     millpond.shutdown()
-    path = session.config.getoption("--counts")
-    if path:
-        report = {**_counts, "failures": sorted(set(_failed))}
-        Path(path).write_text(json.dumps(report, indent=1))
+    _endings.write(session.config.getoption("--counts"), {})

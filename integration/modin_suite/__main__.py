@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
+
+from integration.foreign_tests import Result, failed, run_tests, show
 
 from . import source
 
@@ -28,9 +27,6 @@ _OURS = "millpond"
 _TESTS = Path("modin", "tests")
 #: Under which name the results of the slices are noted.
 _SLICES = "slices"
-
-#: How a file of tests ended: counts, names of failures, defaults to pandas by test.
-Result = dict[str, Any]
 
 
 def _environment(tree: Path, engine: str) -> dict[str, str]:
@@ -46,43 +42,20 @@ def _environment(tree: Path, engine: str) -> dict[str, str]:
     }
 
 
-def _pytest(
+def _run(
     tree: Path, engine: str, files: list[str], limit: float | None, extra: list[str]
 ) -> Result:
     """Run tests in a process of their own; return how they ended."""
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as directory:
-        counts = Path(directory, "counts.json")
-        options = ["-q", "-p", "no:cacheprovider", "-c", str(_HERE / "pytest.ini")]
-        options += [f"--rootdir={tree}", f"--counts={counts}", *extra]
-        tests = [str(_TESTS / file) for file in files]
-        command = [sys.executable, "-m", "pytest", *options, *tests]
-        try:
-            status = subprocess.run(
-                command, cwd=tree, env=_environment(tree, engine), timeout=limit, check=False
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return {"aborted": f"took longer than {limit:g} s", "seconds": limit}
-        result: Result = json.loads(counts.read_text()) if counts.exists() else {}
-    counted = bool(result)
-    result["seconds"] = round(time.monotonic() - start)
-    if status not in (0, 1, 5) or not counted:  # all passed, some failed, none there
-        result["aborted"] = f"pytest ended with status {status}"
+    result = run_tests(
+        _HERE / "pytest.ini",
+        [_TESTS / file for file in files],
+        [f"--rootdir={tree}", *extra],
+        directory=tree,
+        limit=limit,
+        environment=_environment(tree, engine),
+    ).result
+    result["defaulting"] = len(result.get("defaults", ()))
     return result
-
-
-def _show(results: dict[str, Result]) -> None:
-    width = max(map(len, results), default=0)
-    print("file".ljust(width), *(name.rjust(10) for name in _COLUMNS))
-    for file, result in results.items():
-        result["defaulting"] = len(result.get("defaults", ()))
-        numbers = [str(result.get(name, 0)).rjust(10) for name in _COLUMNS]
-        print(file.ljust(width), *numbers, result.get("aborted", ""))
-    sums = [str(sum(r.get(name, 0) for r in results.values())).rjust(10) for name in _COLUMNS]
-    print("all".ljust(width), *sums)
-    for result in results.values():
-        for test in result.get("failures", ()):
-            print("FAILED", test)
 
 
 def _defaulting_more(ours: Result, theirs: Result) -> list[str]:
@@ -155,11 +128,11 @@ def main() -> int:
     for name, files in runs.items():
         if name not in results or arguments.files or arguments.quick:
             options = ["--slices", *extra] if arguments.quick else extra
-            results[name] = _pytest(tree, engine, files, arguments.limit, options)
+            results[name] = _run(tree, engine, files, arguments.limit, options)
             _notes(folder, engine).write_text(json.dumps(results, indent=1, sort_keys=True))
     shown = {name: results[name] for name in runs}
-    _show(shown)
-    return int(any(r.get("failures") or "aborted" in r for r in shown.values()))
+    show(shown, _COLUMNS)
+    return int(failed(shown))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import most of Modin, so nothing of it is imported here before the tests are col
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
@@ -22,14 +21,14 @@ from typing import Any
 import pytest
 
 import millpond
+from integration.foreign_tests import Endings, mark_failures
 
 __all__: list[str] = []
 
 _HERE = Path(__file__).parent
 
 #: how the tests ended
-_counts: Counter[str] = Counter()
-_failed: list[str] = []
+_endings = Endings()
 #: how often each test ran something in plain pandas
 _defaults: Counter[str] = Counter()
 #: the test that runs
@@ -71,7 +70,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = set(items).difference(chosen)
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = chosen
-    _mark_failures(suite["failures"], items)
+    groups = [group for group in suite["failures"] if group.get("engine", _engine()) == _engine()]
+    mark_failures(groups, items, _name_of)
+
+
+def _name_of(item: pytest.Item) -> str:
+    return item.nodeid.removeprefix("modin/tests/")
 
 
 def _sliced(slices: dict[str, Any], items: list[pytest.Item]) -> list[pytest.Item]:
@@ -79,7 +83,7 @@ def _sliced(slices: dict[str, Any], items: list[pytest.Item]) -> list[pytest.Ite
     seen: Counter[str] = Counter()
     chosen = []
     for item in items:
-        function = item.nodeid.partition("[")[0].removeprefix("modin/tests/")
+        function = _name_of(item).partition("[")[0]
         file, _, name = function.partition("::")
         part = slices[file]
         if re.match(part.get("tests", ""), name) is None:
@@ -88,25 +92,6 @@ def _sliced(slices: dict[str, Any], items: list[pytest.Item]) -> list[pytest.Ite
             chosen.append(item)
         seen[function] += 1
     return chosen
-
-
-def _mark_failures(groups: list[dict[str, Any]], items: list[pytest.Item]) -> None:
-    """Mark the tests that cannot pass; one that does pass nevertheless is a failure."""
-    reasons: dict[str, Any] = {}
-    for group in groups:
-        if group.get("engine", _engine()) != _engine():
-            continue
-        reasons.update(dict.fromkeys(group["tests"], group))
-    for item in items:
-        name = item.nodeid.removeprefix("modin/tests/")
-        group = reasons.get(name) or reasons.get(name.partition("[")[0])
-        if group is not None:
-            mark = pytest.mark.xfail(
-                reason=group["reason"],
-                strict=not group.get("sometimes", False),
-                run=group.get("run", True),
-            )
-            item.add_marker(mark, append=False)
 
 
 def pytest_collection_finish() -> None:
@@ -126,7 +111,7 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Note which test runs."""
     global _current
-    _current = item.nodeid.removeprefix("modin/tests/")
+    _current = _name_of(item)
     return (yield)
 
 
@@ -136,13 +121,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Count how tests end."""
     report = yield
-    outcome: str = report.outcome
-    if hasattr(report, "wasxfail"):
-        outcome = "xfailed" if outcome == "skipped" else "xpassed"
-    if report.when == "call" or outcome != "passed":
-        _counts[outcome] += 1
-    if report.outcome == "failed":
-        _failed.append(_current)
+    _endings.note(report, _name_of(item))
     return report
 
 
@@ -150,11 +129,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the engine, and write the counts where they were asked for."""
     if _on_millpond():
         millpond.shutdown()
-    path = session.config.getoption("--counts")
-    if path:
-        report = {
-            **_counts,
-            "failures": sorted(set(_failed)),
-            "defaults": dict(sorted(_defaults.items())),
-        }
-        Path(path).write_text(json.dumps(report, indent=1))
+    defaults = dict(sorted(_defaults.items()))
+    _endings.write(session.config.getoption("--counts"), {"defaults": defaults})
