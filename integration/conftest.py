@@ -55,6 +55,15 @@ def own_temporary_directory() -> Iterator[None]:
             os.environ["TMPDIR"] = before[1]
 
 
+def flip_byte(path: Path, offset: int) -> None:
+    """Change one byte of a file that has been written."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
+
 def eventually(condition: Callable[[], bool], what: str, timeout: float = 10.0) -> None:
     """Wait until something that happens in other processes has happened."""
     deadline = time.monotonic() + timeout

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import millpond
-from integration.conftest import MIB, assert_store_empty, eventually
+from integration.conftest import MIB, assert_store_empty, eventually, flip_byte
 
 LIMIT = 16 * MIB
 SIZE = 2 * MIB
@@ -42,12 +42,8 @@ def runs(tmp_path: Path) -> Runs:
 
 def flip_bits(path: Path) -> None:
     """Change a byte in each 4 KiB of a file that has been written."""
-    with path.open("r+b") as file:
-        for at in range(0, path.stat().st_size, 4096):
-            file.seek(at)
-            byte = file.read(1)
-            file.seek(at)
-            file.write(bytes([byte[0] ^ 0xFF]))
+    for offset in range(0, path.stat().st_size, 4096):
+        flip_byte(path, offset)
 
 
 @pytest.fixture

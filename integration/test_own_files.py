@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import millpond
-from integration.conftest import MIB
+from integration.conftest import MIB, flip_byte
 from millpond.errors import ObjectStoreFullError
 from millpond.objectstore.mapping import ArenaMapping
 
@@ -35,11 +35,7 @@ def ends(array: np.ndarray) -> tuple[int, int]:
 
 
 def flip(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.seek(20 * MIB)
-        byte = file.read(1)
-        file.seek(20 * MIB)
-        file.write(bytes([byte[0] ^ 1]))
+    flip_byte(path, 20 * MIB)
 
 
 def cut(path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import millpond
-from integration.conftest import MIB, assert_store_empty
+from integration.conftest import MIB, assert_store_empty, flip_byte
 from millpond.errors import ObjectLostError
 
 Start = Callable[..., millpond.Context]
@@ -154,14 +154,7 @@ def damaged_by(start: Start, parent: Path, damage: Callable[[Path], None]) -> tu
 
 
 def test_a_flipped_byte_costs_one_object(start: Start, tmp_path: Path) -> None:
-    def flip(path: Path) -> None:
-        with path.open("r+b") as file:
-            file.seek(6 * MIB)
-            byte = file.read(1)
-            file.seek(6 * MIB)
-            file.write(bytes([byte[0] ^ 1]))
-
-    assert damaged_by(start, tmp_path, flip) == (23, 1)
+    assert damaged_by(start, tmp_path, lambda path: flip_byte(path, 6 * MIB)) == (23, 1)
 
 
 def test_a_truncated_file_costs_what_is_cut_off(start: Start, tmp_path: Path) -> None:
