@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 import xxhash
 
 from ..fileio import byte_views, write_file
-from .encoding import CHUNK, ChecksumMismatch
+from .encoding import CHUNK, Codec, Encoded, verify
 from .segment_files import ShortFile, reader
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-#: Bytes of a checksum.
+#: Bytes of a checksum, the most significant one first.
 _DIGEST: Final = 8
 
 
@@ -58,14 +58,17 @@ def check_file(path: str, size: int, target: memoryview | None = None) -> None:
             raise ShortFile(f"its file has {found} bytes instead of {file_size(size)}")
         digests = memoryview(bytearray(file_size(size) - size))
         read_digests(digests)
-        scratch = memoryview(bytearray(min(CHUNK, size))) if target is None else target
-        for index, start in enumerate(range(0, size, CHUNK)):
-            length = min(CHUNK, size - start)
-            piece = scratch[:length] if target is None else scratch[start : start + length]
-            read(piece)
-            digest = digests[index * _DIGEST : (index + 1) * _DIGEST]
-            if xxhash.xxh3_64_digest(piece) != digest:
-                raise ChecksumMismatch(f"chunk {index} has not the checksum that was written")
+        chunks = tuple(
+            (min(CHUNK, size - start), int.from_bytes(digests[at : at + _DIGEST], "big"))
+            for start, at in zip(
+                range(0, size, CHUNK), range(0, len(digests), _DIGEST), strict=True
+            )
+        )
+        encoded = Encoded(size, size, chunks)
+        if target is None:
+            verify(encoded, read)
+        else:
+            Codec(None).decode(encoded, target[:size], read)
 
 
 def _digests(views: Sequence[memoryview]) -> Iterator[bytes]:

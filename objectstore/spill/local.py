@@ -168,8 +168,8 @@ class LocalStorage:
         reserved = self._reserve(number, need, [len(view) for _, view in objects])
         written: list[Encoded] = []
         try:
-            directory, direct = self._directories[number].directory, self._bypass[number]
-            with SegmentWriter(directory, direct=direct) as writer:
+            directory, past_cache = self._directories[number].directory, self._bypass[number]
+            with SegmentWriter(directory, past_cache=past_cache) as writer:
                 for (_, view), room in zip(objects, reserved, strict=True):
                     written.append(self._codec.encode(view, writer.at(room)))
         except BaseException:
@@ -265,7 +265,7 @@ class LocalStorage:
     def _decode(self, extent: Extent, path: str, view: memoryview, *, past_cache: bool) -> None:
         if len(view) != extent.encoded.size:
             raise ShortFile(f"it has {extent.encoded.size} bytes, not {len(view)}")
-        with reader(path, extent.offset, direct=past_cache) as (fd, read):
+        with reader(path, extent.offset, past_cache=past_cache) as (fd, read):
             self._codec.decode(extent.encoded, view, read)
             if not past_cache:
                 # The bytes are in memory now: a second copy in the page cache is of no use.

@@ -44,12 +44,12 @@ class SegmentWriter:
 
     Args:
         directory: where the segments are.
-        direct: whether `can_bypass_cache` says so of it.
+        past_cache: whether `can_bypass_cache` says so of it.
     """
 
-    def __init__(self, directory: Path, *, direct: bool) -> None:
+    def __init__(self, directory: Path, *, past_cache: bool) -> None:
         self._directory = directory
-        self._direct = direct
+        self._past_cache = past_cache
         self._segment = -1
         self._fd = -1
         self._output: DirectWriter | _CachedWriter | None = None
@@ -68,9 +68,9 @@ class SegmentWriter:
             self._close()
             path = segment_path(self._directory, room.segment)
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = os.open(path, flags | (os.O_DIRECT if self._direct else 0), 0o600)
+            self._fd = os.open(path, flags | (os.O_DIRECT if self._past_cache else 0), 0o600)
             self._segment = room.segment
-            self._output = (DirectWriter if self._direct else _CachedWriter)(self._fd)
+            self._output = (DirectWriter if self._past_cache else _CachedWriter)(self._fd)
         assert self._output is not None
         output = self._output
         offset = room.offset
@@ -134,18 +134,18 @@ def segment_path(directory: Path, number: int) -> str:
 
 @contextlib.contextmanager
 def reader(
-    path: str, offset: int, *, direct: bool = False
+    path: str, offset: int, *, past_cache: bool = False
 ) -> Iterator[tuple[int, Callable[[memoryview], None]]]:
     """An open file, and what fills a view with the next bytes from `offset` on.
 
     Args:
         path: the file.
         offset: where in it to begin.
-        direct: read past the page cache; `offset` begins a page, and so does every read, into views
-            that are `is_aligned`.
+        past_cache: read past the page cache; `offset` begins a page, and so does every read, into
+            views that are `is_aligned`.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0))
-    fill = read_direct if direct else _read
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if past_cache else 0))
+    fill = read_direct if past_cache else _read
 
     def read(view: memoryview) -> None:
         nonlocal offset

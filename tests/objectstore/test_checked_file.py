@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond.objectstore.spill import checked_file
+from millpond.objectstore.spill import checked_file, encoding
 from millpond.objectstore.spill.checked_file import check_file, file_size, write_checked
 from millpond.objectstore.spill.encoding import ChecksumMismatch
 from millpond.objectstore.spill.segment_files import ShortFile
@@ -17,7 +17,8 @@ from millpond.objectstore.spill.segment_files import ShortFile
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checked_file, "CHUNK", 10)
+    for module in (checked_file, encoding):
+        monkeypatch.setattr(module, "CHUNK", 10)
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 35])
