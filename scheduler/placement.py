@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from .resources import covers
+
 __all__ = ["Copies", "Load", "Need", "Placement", "Rates"]
 
 #: Where an object is: node -> whether it is in that node's memory, and not only on its disk.
@@ -228,10 +230,7 @@ class Placement:
 
     def _able(self, node: bytes, shape: Mapping[str, int]) -> bool:
         known = self._nodes.get(node)
-        if known is None:
-            return False
-        resources = known.resources
-        return all(needed <= resources.get(name, 0) for name, needed in shape.items())
+        return known is not None and covers(known.resources, shape)
 
     def _cheapest(self, need: Need, held: _Held, candidates: Sequence[bytes]) -> bytes | None:
         best, least = None, 0.0

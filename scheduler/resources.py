@@ -17,6 +17,7 @@ __all__ = [
     "UNIT",
     "ResourcePool",
     "amount",
+    "covers",
     "expecting",
     "pack_shape",
     "quantity",
@@ -84,6 +85,11 @@ def expecting(packed: bytes, memory: int) -> bytes:
     return pack_shape({**shape, EXPECTED_MEMORY: memory})
 
 
+def covers(amounts: Mapping[str, int], shape: Mapping[str, int]) -> bool:
+    """Whether there is enough of everything that a shape needs."""
+    return all(needed <= amounts.get(name, 0) for name, needed in shape.items())
+
+
 class ResourcePool:
     """The resources of one node, and what is left of them."""
 
@@ -100,8 +106,7 @@ class ResourcePool:
 
     def fits(self, shape: Mapping[str, int]) -> bool:
         """Whether a shape can be taken now."""
-        available = self.available
-        return all(needed <= available.get(name, 0) for name, needed in shape.items())
+        return covers(self.available, shape)
 
     def short_of(self, shape: Mapping[str, int]) -> set[str]:
         """Return the names of the resources of which less is left than a shape needs."""

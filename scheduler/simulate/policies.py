@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from ..placement import Copies, Load, Need, Placement, Rates
@@ -28,20 +28,9 @@ class _ByLoad(Placement):
 class _Random(Placement):
     """Any node."""
 
-    def __init__(self, rates: Rates, rng: random.Random) -> None:
-        super().__init__(rates, rng)
-        self._alive: list[bytes] = []
-
-    def join(self, node: bytes, resources: Mapping[str, int], load: Load) -> None:
-        super().join(node, resources, load)
-        self._alive.append(node)
-
-    def leave(self, node: bytes) -> None:
-        super().leave(node)
-        self._alive.remove(node)
-
     def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
-        return self._rng.choice(self._alive) if self._alive else None
+        nodes = self._everybody.nodes
+        return self._rng.choice(nodes) if nodes else None
 
     def better_than(
         self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]

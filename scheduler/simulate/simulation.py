@@ -231,9 +231,15 @@ class _Simulation:
                 self._send(task, better)
                 return
         node.tasks[task.key] = task
-        output = sum(output.size for output in task.outputs)
         node.queue.add(
-            Request(task.key, _OWNER, _PACKED, task.key, arguments=task.arguments, output=output)
+            Request(
+                task.key,
+                _OWNER,
+                _PACKED,
+                task.key,
+                arguments=task.arguments,
+                output=task.output,
+            )
         )
         self._grant(node)
         self._report_soon(node)
@@ -314,5 +320,4 @@ class _Simulation:
 
 
 def _need(task: Task) -> Need:
-    output = sum(output.size for output in task.outputs)
-    return Need(_SHAPE, task.arguments, output)
+    return Need(_SHAPE, task.arguments, task.output)

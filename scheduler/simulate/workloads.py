@@ -57,6 +57,11 @@ class Task:
     #: it was sent on by the node that was chosen first
     sent_on: bool = False
 
+    @property
+    def output(self) -> int:
+        """Bytes that it stores."""
+        return sum(made.size for made in self.outputs)
+
 
 @dataclass(slots=True)
 class Workload:
