@@ -110,9 +110,9 @@ def test_what_is_imported_does_not_count(place: Path) -> None:
     assert not seen.importing
     assert 56 * MIB < seen.before - begun.before < 64 * MIB
     assert (seen.task_id, seen.declared) == (b"task-id", 100 * MIB)
-    block = bytearray(30 * MIB)
+    block = bytearray(40 * MIB)  # glibc may take 32 MiB and less from what was freed earlier
     del block
-    assert 26 * MIB < memory.end(task, LONG) < 34 * MIB
+    assert 36 * MIB < memory.end(task, LONG) < 44 * MIB
 
 
 def test_it_is_told_while_something_is_imported(place: Path) -> None:
