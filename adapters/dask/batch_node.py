@@ -22,7 +22,7 @@ from dask.typing import Key
 from .batches import Batch
 from .copies import is_plain, private_copy
 from .node import is_about_writing, try_call
-from .payload import Bundled, Call, call_of, quick_size, unpickle
+from .payload import Bundled, Call, call_of, inputs_of, quick_size, unpickle
 from .settings import apply_settings
 from .warned import Recording
 
@@ -167,12 +167,8 @@ class _Run:
         self.report: Report = ([], [])
         self._returned = {*work.bundle, *work.singles}
         self._known = _Values()
-        for name, value in zip(work.names, values, strict=False):
+        for name, value in inputs_of(work.names, work.literals, work.bundled, values):
             self._set(name, value)
-        for name, value in work.literals.items():
-            self._set(name, value)
-        for name, slot, index in work.bundled:
-            self._set(name, values[slot][index])
 
     def all(self) -> None:
         """Run every unit, and hand on what has to be."""

@@ -18,7 +18,7 @@ from dask.utils import key_split
 from millpond.errors import TaskCancelledError
 
 from .copies import private_copy
-from .payload import Work, loads, work_of
+from .payload import Work, inputs_of, loads, work_of
 from .settings import apply_settings
 from .units import Unit
 from .warned import Recording
@@ -145,10 +145,7 @@ def _execute(work: Work, values: tuple[Any, ...], times: list[float] | None) -> 
     """Execute the tasks on these values; note in ``times``, if given, when each ended."""
     if times is not None:
         times[:] = [default_timer()]  # of the second try, if it is one
-    known = dict(zip(work.names, values, strict=False))  # lifted values follow the named ones
-    known.update(work.literals)
-    for name, slot, index in work.bundled:
-        known[name] = values[slot][index]
+    known = dict(inputs_of(work.names, work.literals, work.bundled, values))
     previous = None
     result = None
     for key, function, arguments, keywords in work.calls:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import pickle
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ __all__ = [
     "Work",
     "WorkPickler",
     "call_of",
+    "inputs_of",
     "loads",
     "quick_size",
     "size_of",
@@ -84,6 +85,26 @@ def work_of(
     calls = tuple([call_of(task) for task in unit.tasks])
     pieces = tuple([(pick.function, pick.arguments) for pick in unit.picks])
     return Work(calls, tuple(names), literals, pieces, unit.hints.retries, tuple(bundled))
+
+
+def inputs_of(
+    names: Sequence[Key],
+    literals: Mapping[Key, Any],
+    bundled: Sequence[Bundled],
+    values: Sequence[Any],
+) -> Iterator[tuple[Key, Any]]:
+    """Yield the inputs of work by the names that its tasks use.
+
+    Args:
+        names: of the values that come as arguments.
+        literals: values of the graph itself, by name.
+        bundled: values that come as items of arguments.
+        values: the arguments; the lifted ones follow those with names.
+    """
+    yield from zip(names, values, strict=False)
+    yield from literals.items()
+    for name, slot, index in bundled:
+        yield name, values[slot][index]
 
 
 class WorkPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not annotated
