@@ -89,12 +89,13 @@ def wait(
             f"num_returns is {num_returns}, but must be between 1 and the number of refs, "
             f"which is {len(refs)}"
         )
+    access = connected_runtime(refs[0]).access
     ready = _ready(refs, num_returns)
     if len(ready) < num_returns:
-        connected_runtime(refs[0]).access.wait(refs, num_returns, timeout)
+        access.wait(refs, num_returns, timeout)
         ready = _ready(refs, num_returns)
     for index in ready:
-        connected_runtime(refs[index]).access.entry_of(refs[index])
+        access.entry_of(refs[index])
     if not ready:
         return [], list(refs)
     # Slices, because waiting for one after the other must not cost a loop over all each time.

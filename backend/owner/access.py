@@ -25,7 +25,10 @@ from .waiter import Waiter
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-__all__ = ["Access"]
+__all__ = ["FUTURES_THREAD", "Access"]
+
+#: the name of the only thread of ours that waits for others on behalf of the user
+FUTURES_THREAD = "millpond-futures"
 
 
 class Access:
@@ -119,7 +122,7 @@ class Access:
         future.set_running_or_notify_cancel()
         if self._resolver is None:
             self._resolver = threading.Thread(
-                target=self._resolve_futures, name="millpond-futures", daemon=True
+                target=self._resolve_futures, name=FUTURES_THREAD, daemon=True
             )
             self._resolver.start()
         with self._runtime.lock:

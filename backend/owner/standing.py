@@ -6,14 +6,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..wire.messages import Standing
+from .access import FUTURES_THREAD
 
 if TYPE_CHECKING:
     from ..wire.leadership import Leadership
 
 __all__ = ["standing"]
-
-#: the only thread of ours that waits for others, on behalf of the user
-_FUTURES = "millpond-futures"
 
 
 def standing(request: int, leadership: Leadership, served: int) -> Standing:
@@ -25,5 +23,5 @@ def standing(request: int, leadership: Leadership, served: int) -> Standing:
         served: messages that this process has served.
     """
     names = [thread.name for thread in threading.enumerate()]
-    users = [name for name in names if name == _FUTURES or not name.startswith("millpond")]
+    users = [name for name in names if name == FUTURES_THREAD or not name.startswith("millpond")]
     return Standing(request, leadership.waiting(), len(users), served)

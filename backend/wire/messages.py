@@ -438,7 +438,7 @@ class SpillSettings(msgspec.Struct, array_like=True):
     quota: int | None
     free_space_floor: int | None
     disk_full_timeout: float
-    read_timeout: float = 120.0
+    read_timeout: float
 
 
 class Start(msgspec.Struct, array_like=True, tag=70):
