@@ -18,6 +18,10 @@ from .workloads import noop
 #: Below this many seconds, the kernel's CPU clock is too coarse to say what others used.
 _SHORTEST_FOR_OUTSIDE_LOAD = 0.2
 
+#: How long every engine is left alone after its start: rates are of an engine that has started, and
+#: the start has bars of its own.
+_SETTLING_SECONDS = 4.0
+
 
 @dataclass(slots=True)
 class Timing:
@@ -61,11 +65,15 @@ class Bench:
         self._engine = engines.load(self.engine_name)
 
     def start(self) -> None:
-        """Start the engine and let every worker run tasks, so that none is started while timed."""
+        """Start the engine and let every worker run tasks, so that none is started while timed.
+
+        Then the engine has a few seconds for what it does behind its start.
+        """
         self.engine.start(self.settings)
         if Feature.TASKS in ENGINES[self.engine_name].features:
             for _ in range(2):
                 self.engine.get(self.engine.submit_many(self.engine.remote(noop), 100))
+        time.sleep(_SETTLING_SECONDS)
 
     def first_result(self) -> None:
         """Run one task and wait for it."""
