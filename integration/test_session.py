@@ -365,6 +365,37 @@ def test_workers_get_the_preloaded_modules(start: Callable[..., millpond.Context
     assert millpond.get(niceness.remote()) == (os.getpriority(os.PRIO_PROCESS, 0), 1)
 
 
+FOLLOWED = """
+    import sys, time
+    import millpond
+    millpond.init(num_cpus=1, object_store_memory=16 << 20)
+
+    @millpond.remote
+    class Probe:
+        def heavy(self): return {"numpy", "pandas", "pyarrow"} & set(sys.modules)
+
+    @millpond.remote
+    def use_numpy():
+        import numpy
+
+    def wait_for_workers_with(modules):
+        while (heavy := millpond.get(Probe.remote().heavy.remote())) != modules:
+            time.sleep(0.05)
+
+    assert millpond.get(Probe.remote().heavy.remote()) == set()
+    millpond.get(use_numpy.remote())
+    wait_for_workers_with({"numpy", "pyarrow"})
+    import pandas
+    wait_for_workers_with({"numpy", "pandas", "pyarrow"})
+"""
+
+
+def test_workers_get_the_heavy_modules_that_somebody_imports(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(textwrap.dedent(FOLLOWED))
+    subprocess.run([sys.executable, str(script)], timeout=60, check=True)
+
+
 def test_random_numbers_differ_between_workers(start: Callable[..., millpond.Context]) -> None:
     start(preload=["numpy", "numpy.random"])
 

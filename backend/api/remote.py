@@ -90,7 +90,7 @@ class RemoteFunction:
         runtime = connected_runtime()
         exported = self._exported
         if exported is None or exported[0] != runtime.process_id:
-            function_id = runtime.functions.export(self._function)
+            function_id = runtime.export(self._function)
             shape = self._options.shape(1, runtime.resources)
             exported = self._exported = (runtime.process_id, function_id, shape)
         options = self._options
@@ -160,7 +160,7 @@ class ActorClass:
         runtime = connected_runtime()
         task = PendingTask(
             runtime.ids.reserve(1),
-            runtime.functions.export(self._class),
+            runtime.export(self._class),
             f"{self._name}.__init__",
             self._options.shape(0, runtime.resources),
             kind=m.ACTOR_CREATE,

@@ -23,6 +23,7 @@ from millpond.scheduler.resources import quantity
 
 from ..errors import ConfigurationError, MillpondError, NotInitializedError, OutOfDiskError
 from ..owner.current import current_runtime, find_runtime, is_forked_child, set_runtime
+from ..owner.heavy_imports import HeavyImports
 from ..owner.refs import ObjectRef
 from ..owner.runtime import Runtime
 from ..wire import messages as m
@@ -105,12 +106,14 @@ class Session:
     def _start(self, node: socket.socket) -> None:
         process_id = new_process_id()
         settings = self.settings
+        heavy_imports = HeavyImports(follow=settings.preload is None)
         start = m.Start(
             self._directory,
             settings.object_store_memory,
             spill_settings(settings.spill),
             settings.counted_resources(),
-            list(settings.preload),
+            heavy_imports.met() if settings.preload is None else list(settings.preload),
+            settings.preload is None,
             [os.path.abspath(path) for path in sys.path],  # noqa: PTH100 - "" is the present directory
             process_id,
             settings.max_workers,
@@ -127,7 +130,9 @@ class Session:
             raise
         mapping = ArenaMapping(arena_fd, settings.object_store_memory)
         os.close(arena_fd)
-        self.runtime = Runtime(self._directory, mapping, "driver", validate=self._validate)
+        self.runtime = Runtime(
+            self._directory, mapping, "driver", heavy_imports, validate=self._validate
+        )
         self.runtime.resources = settings.counted_resources()
         self.runtime.task_memory = settings.task_memory()
         self._printer = LogPrinter(enabled=settings.log_to_driver)
@@ -203,8 +208,8 @@ def init(
         spill: where objects go that do not fit: a directory (one of the session's own, below the
             temporary directory), several, used in turns, or a URI such as
             ``s3://bucket/prefix``; `SpillOptions` to say more; False to never spill.
-        preload: modules that workers have imported beforehand (numpy, pandas, pyarrow, where
-            installed).
+        preload: modules that workers have imported beforehand (numpy, pandas and pyarrow, each once
+            the driver or a task has imported it).
         log_to_driver: show what tasks print (yes).
         memory: bytes of heap that all tasks and actors together may use; enforced (what the machine
             has beside the object store and a reserve; then only the machine's limit is enforced).

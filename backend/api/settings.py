@@ -15,10 +15,8 @@ from ..errors import ConfigurationError
 from ..node.cgroup import limited_groups
 from .spill_options import SpillOptions, checked_spill
 
-__all__ = ["DEFAULT_PRELOAD", "Settings", "machine_memory"]
+__all__ = ["Settings", "machine_memory"]
 
-#: imported before workers are forked, if installed
-DEFAULT_PRELOAD = ("numpy", "pandas", "pyarrow")
 #: part of the memory that the object store takes unless told otherwise
 _STORE_SHARE = 0.3
 _SMALLEST_STORE = 1 << 20
@@ -47,7 +45,8 @@ class Settings:
     object_store_memory: int
     #: where values are spilled; False for never
     spill: SpillOptions | Literal[False]
-    preload: tuple[str, ...]
+    #: imported before workers are forked; None: what the session's code turns out to import
+    preload: tuple[str, ...] | None
     log_to_driver: bool
     #: bytes of heap that tasks may use together; None: what the machine and the store leave
     memory: int | None = None
@@ -154,9 +153,9 @@ class Settings:
         return _MAX_WORKERS
 
 
-def _checked_preload(preload: object) -> tuple[str, ...]:
+def _checked_preload(preload: object) -> tuple[str, ...] | None:
     if preload is None:
-        return DEFAULT_PRELOAD
+        return None
     if not isinstance(preload, Iterable) or isinstance(preload, (str, bytes)):
         raise ConfigurationError(f"preload must be a list of module names, it is {preload!r}")
     names = tuple(preload)

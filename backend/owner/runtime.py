@@ -27,6 +27,7 @@ from .access import Access
 from .actor_calls import ActorCalls
 from .descriptions import describe
 from .functions import ExportedFunctions
+from .heavy_imports import HeavyImports
 from .inline_budget import InlineBudget
 from .notices import Notices
 from .objects import PENDING, Entry, Freed, ObjectTable, died_value, lost_value
@@ -57,7 +58,13 @@ class Runtime:
     """
 
     def __init__(
-        self, session_dir: str, mapping: ArenaMapping, role: str, *, validate: bool = False
+        self,
+        session_dir: str,
+        mapping: ArenaMapping,
+        role: str,
+        heavy_imports: HeavyImports,
+        *,
+        validate: bool = False,
     ) -> None:
         #: of this process, 8 bytes
         self.process_id: bytes
@@ -83,6 +90,7 @@ class Runtime:
         #: what the node wants the user warned of; only a driver gets any
         self.notices = Notices()
         self.functions = ExportedFunctions()
+        self._heavy_imports = heavy_imports
         self.releaser = Releaser(self)
         self.objects = ObjectTable(b"", self.releaser.dropped, InlineBudget(mapping.capacity))
         self.submission = Submission(self)
@@ -121,6 +129,23 @@ class Runtime:
         }
         for answer in (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
+
+    # --- functions ---
+
+    def export(self, function: Any) -> bytes:
+        """Return the id of a function or class by which workers can ask for it.
+
+        Raises:
+            SerializationError: it cannot be pickled.
+        """
+        self.tell_heavy_imports()
+        return self.functions.export(function)
+
+    def tell_heavy_imports(self) -> None:
+        """Have new workers import what this process has imported since the last call."""
+        modules = self._heavy_imports.met()
+        if modules:
+            self.node.send(m.Preload(modules))
 
     # --- connections ---
 

@@ -450,6 +450,8 @@ class Start(msgspec.Struct, array_like=True, tag=70):
     spill: SpillSettings | None
     resources: dict[str, int]
     preload: list[str]
+    #: workers should also have what the session's code turns out to import
+    follow_imports: bool
     sys_path: list[str]
     driver_id: bytes
     max_workers: int

@@ -124,6 +124,7 @@ class Executor:
             self._task = None
         self._cancelled.discard(task.task_id)
         peak = self._memory.end(task, seconds)
+        self._runtime.tell_heavy_imports()
         result = m.TaskResult(task.task_id, task.attempt, values, seconds, retry, peak)
         if queued.connection is self._runtime.node:
             self._answer(task.caller, [result])

@@ -12,6 +12,7 @@ from millpond.objectstore.mapping import ArenaMapping
 from millpond.scheduler.resources import UNIT
 
 from ..owner.current import set_runtime
+from ..owner.heavy_imports import HeavyImports
 from ..owner.runtime import Runtime
 from ..wire import messages as m
 from .executor import Executor
@@ -39,7 +40,10 @@ def prepare_worker(
     """
     sys.setswitchinterval(0.001)  # the I/O thread must answer while a task computes
     mapping = ArenaMapping(arena_fd, settings.object_store_memory)
-    runtime = Runtime(settings.session_dir, mapping, "worker", validate=settings.validate)
+    heavy_imports = HeavyImports(follow=settings.follow_imports)
+    runtime = Runtime(
+        settings.session_dir, mapping, "worker", heavy_imports, validate=settings.validate
+    )
     runtime.resources = settings.resources
     runtime.task_memory = settings.resources["memory"] // UNIT
     memory = TaskMemory()
@@ -53,6 +57,7 @@ def prepare_worker(
         _go_first()
         memory.start(record_path(settings.session_dir, worker_id))
         memory.watch_imports()
+        heavy_imports.met()  # came with the fork
         set_runtime(runtime)
         node = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         node.connect(f"{settings.session_dir}/node.sock")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from millpond.api.settings import DEFAULT_PRELOAD, Settings, machine_memory
+from millpond.api.settings import Settings, machine_memory
 from millpond.api.spill_options import SpillOptions, spill_settings
 from millpond.errors import ConfigurationError
 from millpond.scheduler.resources import UNIT
@@ -32,7 +32,7 @@ def test_the_machine_decides_what_is_not_given() -> None:
     settings = checked(num_cpus=None, object_store_memory=None)
     assert settings.num_cpus == len(os.sched_getaffinity(0))
     assert 0.29 < settings.object_store_memory / machine_memory() < 0.31
-    assert settings.preload == DEFAULT_PRELOAD
+    assert settings.preload is None
     assert settings.resources == {}
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from millpond.objectstore.mapping import ArenaMapping
+from millpond.owner.heavy_imports import HeavyImports
 from millpond.owner.runtime import Runtime
 from millpond.wire.framing import FrameDecoder
 from millpond.wire.ids import ProcessId, new_process_id
@@ -33,7 +34,8 @@ class Node:
 def node_and_runtime(tmp_path: Path) -> Iterator[tuple[Node, Runtime]]:
     arena = os.memfd_create("arena")
     os.ftruncate(arena, 1 << 16)
-    runtime = Runtime(str(tmp_path), ArenaMapping(arena, 1 << 16), "driver")
+    follow_none = HeavyImports(follow=False)
+    runtime = Runtime(str(tmp_path), ArenaMapping(arena, 1 << 16), "driver", follow_none)
     os.close(arena)
     ours, theirs = socket.socketpair()
     theirs.settimeout(30)
