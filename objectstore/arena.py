@@ -1,10 +1,10 @@
-"""The node's memory: an anonymous file that every process of the node maps.
+"""The node's memory: anonymous files that every process of the node maps as one.
 
-`Arena` belongs to the node, which makes it and hands out its descriptor; the processes use it
+`Arena` belongs to the node, which makes it and hands out its descriptors; the processes use it
 through `millpond.objectstore.mapping`. Where objects lie in it is not known here.
 
-The file has no name: nothing is left of it when the last process that has it open or mapped is
-gone.
+The files have no name: nothing is left of them when the last process that has them open or mapped
+is gone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import threading
 import time
 from typing import Final
 
-from .fileio import punch
+from .striped_file import StripedFile
 
-#: Pages are made in steps of this many bytes. The kernel lets nobody write to the file meanwhile,
+#: Pages are made in steps of this many bytes. The kernel lets nobody write to their file meanwhile,
 #: so a step must be short: about 2 ms.
 SEGMENT: Final = 4 << 20
 
@@ -35,7 +35,7 @@ class Arena:
     """`capacity` bytes of shared memory, of which the pages are made when they are needed.
 
     Raises:
-        OSError: the kernel gives no such file.
+        OSError: the kernel gives no such files.
         ValueError: the capacity is not positive.
     """
 
@@ -44,12 +44,13 @@ class Arena:
             raise ValueError(f"the capacity must be positive, it is {capacity}")
         self.capacity = capacity
         """Its size in bytes."""
-        self.fd = os.memfd_create("millpond-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        """The descriptor to hand to other processes."""
-        os.ftruncate(self.fd, capacity)
-        # A process that could shrink the file could kill all others with SIGBUS.
+        self._file = StripedFile.create("millpond-arena", capacity)
+        self.fds = self._file.fds
+        """The descriptors to hand to other processes."""
+        # A process that could shrink a file could kill all others with SIGBUS.
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
+        for fd in self.fds:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
         self._ensured = 0
         self._ahead = 0
         self._used = False
@@ -65,7 +66,7 @@ class Arena:
     @property
     def resident_bytes(self) -> int:
         """Bytes of memory that the arena takes now, used or not."""
-        return os.fstat(self.fd).st_blocks * 512
+        return self._file.resident_bytes
 
     def ensure(self, end: int) -> None:
         """Make all pages of [0, end) exist, and so usable without fear of SIGBUS.
@@ -108,7 +109,7 @@ class Arena:
             self._aim(0)
 
     def close(self) -> None:
-        """Close the node's descriptor; the memory lives on where it is mapped.
+        """Close the node's descriptors; the memory lives on where it is mapped.
 
         Closing again does nothing.
         """
@@ -116,9 +117,9 @@ class Arena:
         if self._adjusting is not None:
             self._adjusting.join()
             self._adjusting = None
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = ()
 
     def _begin_use(self) -> None:
         if not self._used:
@@ -153,7 +154,7 @@ class Arena:
                 return False
             start = max(self._ahead, self._ensured - SEGMENT)
             size, self._ensured = self._ensured - start, start
-            punch(self.fd, start, size)
+            self._file.drop(start, size)
             return True
 
     def _ensure_segment(self) -> None:
@@ -163,7 +164,7 @@ class Arena:
             if size == 0:
                 return
             try:
-                os.posix_fallocate(self.fd, start, size)
+                self._file.allocate(start, size)
             except OSError as error:
                 if error.errno in (errno.ENOMEM, errno.ENOSPC):
                     text = f"no memory for the object store beyond {start} bytes"

@@ -1,12 +1,13 @@
 """A process's access to the node's memory: one mapping for life.
 
 Writing. A page that this process has not touched yet costs a page fault, which takes several times
-as long as copying 4 KiB does; writing through the file descriptor costs none. But the kernel lets
-one process at a time write to a file, and copying through the mapping is twice as fast once its
-pages are there. So each region is written through the descriptor until that has cost about as much
-as the page faults, and through the mapping from then on. Large values take both ways at once.
+as long as copying 4 KiB does; writing through the file descriptors costs none, and makes pages that
+do not exist twice as fast. But copying through the mapping is three times as fast once its pages
+are there. So each region is written through the descriptors until that has cost about as much as
+the page faults, and through the mapping from then on. Large values are shared among threads, each
+of which begins with another file: the kernel lets one at a time write to a file.
 
-No way of writing can end in a SIGBUS: for want of memory the descriptor raises, and a region is
+No way of writing can end in a SIGBUS: for want of memory the descriptors raise, and a region is
 used through the mapping only after the kernel has said that its pages exist.
 
 Reading. Buffers are read-only, point into the mapping, and keep it (and what pins the object)
@@ -22,11 +23,12 @@ import threading
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from .copying import address_of
-from .fileio import byte_views, map_file, pwrite_all
+from .fileio import byte_views, map_file
+from .striped_file import StripedFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,12 +37,14 @@ if TYPE_CHECKING:
 #: The mapping's state is known for regions of this many bytes.
 _REGION: Final = 2 << 20
 
-#: Bytes written through the descriptor, per region, after which its page faults would have been
-#: cheaper.
+#: Bytes written through the descriptors, per region, after which its page faults would have been
+#: cheaper: all at once, before a large value, and else.
+_BREAK_EVEN_LARGE: Final = _REGION
 _BREAK_EVEN: Final = 3 * _REGION
 
-#: Values of at least this many bytes are copied by more than one thread, in chunks.
-_LARGE: Final = 32 << 20
+#: Values of at least this many bytes are copied by more than one thread, in chunks. Their writers
+#: make pages as fast as the memory allows, so nobody should make them ahead.
+LARGE: Final = 32 << 20
 _CHUNK: Final = 8 << 20
 
 #: Copies below this size are not worth letting the GIL go.
@@ -58,21 +62,25 @@ _madvise.restype = ctypes.c_int
 
 
 class ArenaMapping:
-    """The arena behind a descriptor of it, which the caller may close afterwards.
+    """The arena behind its descriptors, which the caller may close afterwards.
+
+    Args:
+        fds: all of them, in their order.
+        capacity: the arena's size in bytes.
 
     Raises:
         OSError: it cannot be mapped.
     """
 
-    def __init__(self, fd: int, capacity: int) -> None:
+    def __init__(self, fds: Sequence[int], capacity: int) -> None:
         self.capacity = capacity
         """The arena's size in bytes."""
-        self._fd = os.dup(fd)
-        weakref.finalize(self, os.close, self._fd).atexit = False
-        self._memory = mmap.mmap(fd, capacity)
-        self._bytes = memoryview(self._memory)
-        with address_of(self._memory) as address:
-            self._address = address  # it stays: `_bytes` keeps the mapping from being closed
+        self._file = StripedFile([os.dup(fd) for fd in fds], capacity)
+        for fd in self._file.fds:
+            weakref.finalize(self, os.close, fd).atexit = False
+        self._bytes = memoryview(self._file.map()).cast("B")
+        with address_of(self._bytes) as address:
+            self._address = address  # it stays: `_bytes` keeps the mapping
         regions = -(-capacity // _REGION)
         self._resident = bytearray(regions)
         self._through_file = array("Q", bytes(8 * regions))
@@ -90,7 +98,7 @@ class ArenaMapping:
         views = byte_views(parts)
         size = sum(map(len, views))
         self._check(offset, size)
-        if size >= _LARGE:
+        if size >= LARGE:
             self._write_large(offset, views)
         else:
             self._write(offset, views, size)
@@ -138,7 +146,7 @@ class ArenaMapping:
     def _write(self, offset: int, views: Sequence[memoryview], size: int) -> None:
         """Write in this thread, the way that the block's regions are written at present."""
         if not self._is_resident(offset, size):
-            pwrite_all(self._fd, views, offset)
+            self._file.pwrite(views, offset)
             self._count(offset, size)
             return
         for view in views:
@@ -150,45 +158,47 @@ class ArenaMapping:
             offset += len(view)
 
     def _write_large(self, offset: int, views: Sequence[memoryview]) -> None:
-        """Share the chunks among threads: this one writes through the descriptor where it must."""
-        chunks: deque[tuple[int, memoryview]] = deque()
-        for view in views:
-            for start in range(0, len(view), _CHUNK):
-                chunks.append((offset + start, view[start : start + _CHUNK]))
-            offset += len(view)
+        """Share the chunks among threads, of which each begins with the chunks of another file."""
+        chunks = _Chunks(self._file, offset, views)
         failed: list[OSError] = []
 
-        def work(*, populate: bool) -> None:
-            while True:
-                try:
-                    at, chunk = chunks.popleft()
-                except IndexError:
-                    return
-                if populate and not self._is_resident(at, len(chunk)):
+        def work(first: int) -> None:
+            for at, chunk in chunks.take(first):
+                if self._is_worth_mapping(at, len(chunk)):
                     self._populate(at, len(chunk))
                 self._write(at, [chunk], len(chunk))
 
-        def help_out() -> None:
+        def help_out(first: int) -> None:
             try:
-                work(populate=True)
+                work(first)
             except OSError as error:
                 failed.append(error)
-                chunks.clear()
+                chunks.drop()
 
         threads = [
-            threading.Thread(target=help_out, name="millpond-copy")
-            for _ in range(min(_THREADS, len(chunks)) - 1)
+            threading.Thread(target=help_out, args=(number,), name="millpond-copy")
+            for number in range(1, min(_THREADS, chunks.count))
         ]
         for thread in threads:
             thread.start()
         try:
-            work(populate=False)
+            work(0)
         finally:  # whatever happened, nobody writes to the block after this
-            chunks.clear()
+            chunks.drop()
             for thread in threads:
                 thread.join()
         if failed:
             raise failed[0]
+
+    def _is_worth_mapping(self, offset: int, size: int) -> bool:
+        """Whether all of a block has been written before, and not all of it is mapped."""
+        if self._is_resident(offset, size):
+            return False
+        regions = range(offset // _REGION, (offset + size - 1) // _REGION + 1)
+        return all(
+            self._resident[region] or self._through_file[region] >= _BREAK_EVEN_LARGE
+            for region in regions
+        )
 
     def _is_resident(self, offset: int, size: int) -> bool:
         """Whether all pages of the block are known to be in this process's page table."""
@@ -222,3 +232,35 @@ class ArenaMapping:
         count = max(0, whole.stop - whole.start)
         self._resident[whole.start : whole.start + count] = b"\1" * count
         return True
+
+
+class _Chunks:
+    """The chunks of a large value, for several threads to take, by the file that each goes to."""
+
+    def __init__(self, file: StripedFile, offset: int, views: Sequence[memoryview]) -> None:
+        self._queues: list[deque[tuple[int, memoryview]]] = [deque() for _ in file.fds]
+        for view in views:
+            start = 0
+            while start < len(view):
+                length = min(len(view) - start, _CHUNK - (offset + start) % _CHUNK)
+                piece = offset + start, view[start : start + length]
+                self._queues[file.file_of(offset + start)].append(piece)
+                start += length
+            offset += len(view)
+        self.count = sum(map(len, self._queues))
+
+    def take(self, first: int) -> Iterator[tuple[int, memoryview]]:
+        """Remove chunks and yield them with their offsets, those of file `first` before others."""
+        first %= len(self._queues)
+        for queue in self._queues[first:] + self._queues[:first]:
+            while True:
+                try:
+                    taken = queue.popleft()
+                except IndexError:
+                    break
+                yield taken
+
+    def drop(self) -> None:
+        """Leave nothing to take."""
+        for queue in self._queues:
+            queue.clear()

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from millpond.objectstore.mapping import ArenaMapping
+from millpond.objectstore.striped_file import MOST_FILES
 from millpond.scheduler.resources import quantity
 
 from ..errors import ConfigurationError, MillpondError, NotInitializedError, OutOfDiskError
@@ -123,13 +124,14 @@ class Session:
         )
         try:
             node.sendall(encode_frame(start))
-            arena_fd = self._receive_started(node)
+            arena_fds = self._receive_started(node)
         except BaseException:
             self._node.kill()
             self._node.wait()
             raise
-        mapping = ArenaMapping(arena_fd, settings.object_store_memory)
-        os.close(arena_fd)
+        mapping = ArenaMapping(arena_fds, settings.object_store_memory)
+        for fd in arena_fds:
+            os.close(fd)
         self.runtime = Runtime(
             self._directory, mapping, "driver", heavy_imports, validate=self._validate
         )
@@ -142,11 +144,11 @@ class Session:
         self.runtime.on_node_gone = self._stopped.set
         self.runtime.start(process_id, node)
 
-    def _receive_started(self, node: socket.socket) -> int:
+    def _receive_started(self, node: socket.socket) -> list[int]:
         decoder = FrameDecoder()
         fds: list[int] = []
         while True:
-            data, received, _, _ = socket.recv_fds(node, 1 << 16, 1)
+            data, received, _, _ = socket.recv_fds(node, 1 << 16, MOST_FILES)
             fds += received
             if not data:
                 code = self._node.wait()
@@ -159,7 +161,7 @@ class Session:
                     self._node.wait()
                     kind = OutOfDiskError if message.no_space else ConfigurationError
                     raise kind(message.error)
-                return fds[0]
+                return fds
 
     def stop(self) -> None:
         """End everything this session started."""

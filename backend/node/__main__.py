@@ -74,7 +74,7 @@ def main() -> None:
         full = isinstance(error, OSError) and is_full(error)
         driver.sendall(encode_frame(m.Started(str(error), no_space=full)))
         os._exit(1)  # the zygote ends with its socket
-    socket.send_fds(driver, [bytes(encode_frame(m.Started()))], [arena.fd])
+    socket.send_fds(driver, [bytes(encode_frame(m.Started()))], arena.fds)
     try:
         asyncio.run(
             _serve(settings, driver, arena, storage, control=control, zygote_pid=zygote_pid)
@@ -110,7 +110,7 @@ def _fork_zygote(
             devnull = os.open(os.devnull, os.O_RDWR)
             os.dup2(devnull, 0)
             streams = redirect_output()
-            zygote.serve(theirs, prepare_worker(settings, arena.fd, streams))
+            zygote.serve(theirs, prepare_worker(settings, arena.fds, streams))
         os._exit(1)
     theirs.close()
     return ours, pid

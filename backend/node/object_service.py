@@ -28,7 +28,7 @@ from millpond.objectstore.commands import (
 )
 from millpond.objectstore.core import StoreCore
 from millpond.objectstore.fileio import is_full
-from millpond.objectstore.mapping import ArenaMapping
+from millpond.objectstore.mapping import LARGE, ArenaMapping
 from millpond.objectstore.spill.direct import SECTOR
 from millpond.objectstore.spill.storage import CorruptSpill, FileExtent, SpillStatistics, Storage
 from millpond.objectstore.states import ObjectState
@@ -113,7 +113,7 @@ class ObjectService:
         self._out_of_disk_timer: asyncio.TimerHandle | None = None
         self.notices = Notices(self.core.statistics, arena.capacity)
         self._arena = arena
-        mapping = ArenaMapping(arena.fd, arena.capacity)
+        mapping = ArenaMapping(arena.fds, arena.capacity)
         self._files = None if storage is None else FileWork(storage, arena, mapping, loop, self)
         self._loop = loop
         self._tokens = itertools.count()
@@ -296,7 +296,7 @@ class ObjectService:
             else:
                 self._find_file(command.token, place)
             return
-        if isinstance(command, CreateGranted):
+        if isinstance(command, CreateGranted) and place.size < LARGE:
             self._arena.grow_ahead(place.offset + place.size)
         self._answer(command.token, Location(IN_ARENA, place.offset, place.size))
 

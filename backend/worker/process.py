@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from millpond.objectstore.mapping import ArenaMapping
 from millpond.scheduler.resources import UNIT
@@ -23,7 +23,7 @@ __all__ = ["prepare_worker"]
 
 
 def prepare_worker(
-    settings: m.Start, arena_fd: int, streams: tuple[TaskOutput, TaskOutput]
+    settings: m.Start, arena_fds: Sequence[int], streams: tuple[TaskOutput, TaskOutput]
 ) -> Callable[[bytes], None]:
     """Make all of a worker that workers can share, in the process that will fork them.
 
@@ -32,14 +32,14 @@ def prepare_worker(
 
     Args:
         settings: of the session.
-        arena_fd: the arena's descriptor, which workers inherit.
+        arena_fds: the arena's descriptors, which workers inherit.
         streams: stdout and stderr, which they inherit.
 
     Returns:
         What a forked process calls with its process id, to serve tasks until the node says to exit.
     """
     sys.setswitchinterval(0.001)  # the I/O thread must answer while a task computes
-    mapping = ArenaMapping(arena_fd, settings.object_store_memory)
+    mapping = ArenaMapping(arena_fds, settings.object_store_memory)
     heavy_imports = HeavyImports(follow=settings.follow_imports)
     runtime = Runtime(
         settings.session_dir, mapping, "worker", heavy_imports, validate=settings.validate

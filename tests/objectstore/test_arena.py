@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 
 from millpond.objectstore import mapping as mapping_module
+from millpond.objectstore import striped_file
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.copying import address_of
-from millpond.objectstore.fileio import punch
 from millpond.objectstore.mapping import ArenaMapping
 
 MIB = 1 << 20
@@ -33,6 +33,13 @@ def settle(arena: Arena) -> None:
         arena._adjusting.join()
 
 
+@pytest.fixture(autouse=True, params=[1, 3], ids=["one-file", "three-files"])
+def stripes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arenas of one file, and of several that take turns every MiB."""
+    monkeypatch.setattr(striped_file, "_FILES", request.param)
+    monkeypatch.setattr(striped_file, "_STRIPE", MIB)
+
+
 @pytest.fixture
 def arena() -> Iterator[Arena]:
     arena = Arena(16 * MIB)
@@ -43,18 +50,19 @@ def arena() -> Iterator[Arena]:
 
 @pytest.fixture
 def mapping(arena: Arena) -> ArenaMapping:
-    return ArenaMapping(arena.fd, arena.capacity)
+    return ArenaMapping(arena.fds, arena.capacity)
 
 
 # -- Arena --
 
 
 def test_no_process_can_shrink_or_grow_it(arena: Arena) -> None:
-    for size in (1, 2 * arena.capacity):
+    for fd in arena.fds:
+        for size in (1, 2 * arena.capacity):
+            with pytest.raises(PermissionError):
+                os.ftruncate(fd, size)
         with pytest.raises(PermissionError):
-            os.ftruncate(arena.fd, size)
-    with pytest.raises(PermissionError):
-        fcntl.fcntl(arena.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
 
 
 def test_takes_no_memory_before_it_is_needed(arena: Arena) -> None:
@@ -119,30 +127,31 @@ def test_keeps_what_was_prepared_once_a_block_is_in_use(
 
 def test_a_block_that_comes_into_use_ends_the_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
     arena = Arena(16 * MIB)
+    mapping = ArenaMapping(arena.fds, arena.capacity)
     arena.prepare(16 * MIB)
     settle(arena)
-    written = bytearray(b"block")
+    drop = striped_file.StripedFile.drop
 
-    def use_before_the_punch(fd: int, offset: int, size: int) -> None:
+    def use_before_the_drop(file: striped_file.StripedFile, offset: int, size: int) -> None:
         user = threading.Thread(target=write_block)
         user.start()
         user.join(0.05)
         assert user.is_alive(), "the block came into use while its pages were dropped"
         users.append(user)
-        punch(fd, offset, size)
+        drop(file, offset, size)
 
     def write_block() -> None:
         arena.grow_ahead(16 * MIB)
-        os.pwrite(arena.fd, written, 12 * MIB)
+        mapping.write(12 * MIB, [b"block"])
 
     users: list[threading.Thread] = []
-    monkeypatch.setattr("millpond.objectstore.arena.punch", use_before_the_punch)
+    monkeypatch.setattr(striped_file.StripedFile, "drop", use_before_the_drop)
     arena.withdraw()
     settle(arena)
     [user] = users
     user.join()
     settle(arena)
-    assert os.pread(arena.fd, 5, 12 * MIB) == written
+    assert mapping.view(12 * MIB, 5) == b"block"
     assert arena.ensured == 16 * MIB
     arena.close()
 
@@ -196,7 +205,7 @@ def test_parts_are_written_one_after_the_other(mapping: ArenaMapping) -> None:
 def test_every_way_of_writing_writes_the_same(
     mapping: ArenaMapping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapping_module, "_LARGE", 3 * MIB)
+    monkeypatch.setattr(mapping_module, "LARGE", 3 * MIB)
     monkeypatch.setattr(mapping_module, "_CHUNK", MIB // 2)
     rng = np.random.default_rng(5)
     shadow = np.zeros(mapping.capacity, np.uint8)
@@ -225,7 +234,7 @@ def test_works_where_the_kernel_cannot_populate(
     mapping: ArenaMapping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mapping_module, "_madvise", lambda *_: -1)
-    monkeypatch.setattr(mapping_module, "_LARGE", 3 * MIB)
+    monkeypatch.setattr(mapping_module, "LARGE", 3 * MIB)
     monkeypatch.setattr(mapping_module, "_CHUNK", MIB)
     for number in range(5):
         mapping.write(MIB, [bytes([number]) * 4 * MIB])
@@ -242,7 +251,7 @@ def test_a_write_without_memory_raises(
 
     monkeypatch.setattr(os, "pwritev", pwritev)
     monkeypatch.setattr(mapping_module, "_madvise", lambda *_: -1)
-    monkeypatch.setattr(mapping_module, "_LARGE", large)
+    monkeypatch.setattr(mapping_module, "LARGE", large)
     monkeypatch.setattr(mapping_module, "_CHUNK", MIB)
     with pytest.raises(OSError, match="memory"):
         mapping.write(0, [bytes(8 * MIB)])
@@ -260,7 +269,7 @@ def test_nobody_writes_after_an_interrupt(
         write(self, offset, views, size)
 
     monkeypatch.setattr(ArenaMapping, "_write", interrupted)
-    monkeypatch.setattr(mapping_module, "_LARGE", MIB)
+    monkeypatch.setattr(mapping_module, "LARGE", MIB)
     monkeypatch.setattr(mapping_module, "_CHUNK", MIB)
     with pytest.raises(KeyboardInterrupt):
         mapping.write(0, [bytes(16 * MIB)])
@@ -269,7 +278,7 @@ def test_nobody_writes_after_an_interrupt(
 
 def test_the_end_of_an_odd_arena_can_be_written() -> None:
     arena = Arena(2 * MIB + 100)
-    mapping = ArenaMapping(arena.fd, arena.capacity)
+    mapping = ArenaMapping(arena.fds, arena.capacity)
     arena.close()
     content = os.urandom(arena.capacity)
     for _ in range(5):
@@ -333,7 +342,7 @@ def test_a_pin_lives_as_long_as_anything_built_over_its_buffer(mapping: ArenaMap
 
 def test_values_outlive_the_store() -> None:
     arena = Arena(MIB)
-    mapping = ArenaMapping(arena.fd, arena.capacity)
+    mapping = ArenaMapping(arena.fds, arena.capacity)
     mapping.write(0, [b"still here"])
     buffer = mapping.buffer(0, 10)
     arena.close()
@@ -346,7 +355,7 @@ def test_a_mapping_leaves_nothing_behind() -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path would open one more
     for _ in range(3):
         arena = Arena(MIB)
-        mapping = ArenaMapping(arena.fd, arena.capacity)
+        mapping = ArenaMapping(arena.fds, arena.capacity)
         mapping.write(0, [b"x"])
         arena.close()
         del mapping
@@ -358,14 +367,17 @@ def test_processes_share_it(arena: Arena, mapping: ArenaMapping) -> None:
     script = (
         "import sys\n"
         "from millpond.objectstore.mapping import ArenaMapping\n"
-        "mapping = ArenaMapping(int(sys.argv[1]), int(sys.argv[2]))\n"
+        "from millpond.objectstore import striped_file\n"
+        f"striped_file._STRIPE = {MIB}\n"
+        "capacity, *fds = map(int, sys.argv[1:])\n"
+        "mapping = ArenaMapping(fds, capacity)\n"
         "assert mapping.view(0, 4) == b'ping'\n"
         "mapping.write(100, [b'pong'])\n"
         "assert 'pyarrow' not in sys.modules\n"
     )
     mapping.write(0, [b"ping"])
-    command = [sys.executable, "-c", script, str(arena.fd), str(arena.capacity)]
-    subprocess.run(command, check=True, pass_fds=[arena.fd])
+    command = [sys.executable, "-c", script, str(arena.capacity), *map(str, arena.fds)]
+    subprocess.run(command, check=True, pass_fds=arena.fds)
     assert mapping.view(100, 4) == b"pong"
 
 

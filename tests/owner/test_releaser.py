@@ -35,7 +35,7 @@ def node_and_runtime(tmp_path: Path) -> Iterator[tuple[Node, Runtime]]:
     arena = os.memfd_create("arena")
     os.ftruncate(arena, 1 << 16)
     follow_none = HeavyImports(follow=False)
-    runtime = Runtime(str(tmp_path), ArenaMapping(arena, 1 << 16), "driver", follow_none)
+    runtime = Runtime(str(tmp_path), ArenaMapping([arena], 1 << 16), "driver", follow_none)
     os.close(arena)
     ours, theirs = socket.socketpair()
     theirs.settimeout(30)

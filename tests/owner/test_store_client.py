@@ -36,7 +36,7 @@ class Node:
         self.sent: list[Any] = []
         self.unpinned: list[bytes] = []
         arena = Arena(1 << 20)
-        mapping = ArenaMapping(arena.fd, arena.capacity)
+        mapping = ArenaMapping(arena.fds, arena.capacity)
         arena.close()
         requests: Any = self
         self.client = StoreClient(mapping, self, requests, self.unpinned.append)
