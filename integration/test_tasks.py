@@ -9,6 +9,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -316,6 +318,35 @@ def test_cancel_running_and_queued(
     assert millpond.get(done) == 2
     assert not millpond.cancel(done)
     assert millpond.get(done) == 2
+
+
+class SlowToLoad:
+    """Takes a while to arrive in a task, and says when that begins."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_slowly, (self.path,)
+
+
+def _load_slowly(path: str) -> None:
+    Path(path).touch()
+    time.sleep(0.5)
+
+
+def test_cancel_while_the_arguments_are_loaded(engine: millpond.Context, tmp_path: Path) -> None:
+    @millpond.remote
+    def run(argument: object, ran: Path) -> None:
+        ran.touch()
+
+    loading, ran = tmp_path / "loading", tmp_path / "ran"
+    ref = run.remote(SlowToLoad(str(loading)), ran)
+    eventually(loading.exists, "the argument is being loaded")
+    assert millpond.cancel(ref)
+    with pytest.raises(millpond.TaskCancelledError):
+        millpond.get(ref, timeout=20)
+    assert not ran.exists()
 
 
 def test_futures_and_await(engine: millpond.Context) -> None:

@@ -153,6 +153,9 @@ class Executor:
             started = time.perf_counter()
             try:
                 self._current = task
+                # Who cancels notes it first and looks at `_current` then: that may have been early.
+                if task.task_id in self._cancelled:
+                    raise TaskCancelledError(f"task {task.name} was cancelled")
                 result = function(*args, **kwargs)
                 if inspect.iscoroutine(result):
                     result = self._run_coroutine(result)
