@@ -142,6 +142,10 @@ class Node:
         self.store(object_id, size)
         return there
 
+    def can_send_from(self, object_id: bytes, begin: float) -> float:
+        """When it could begin to send an object that is in memory, or on its way there."""
+        return max(begin, self.sent_until, self._arriving.get(object_id, begin))
+
     def send(self, object_id: bytes, size: int, begin: float) -> tuple[float, float]:
         """Send an object to another node; return when that begins, and when it is done."""
         if object_id in self._memory:
@@ -161,9 +165,8 @@ class Node:
         senders = [nodes[node] for node in in_memory or copies]
         sent = begin
         if senders:
-            begin, sent = min(senders, key=lambda node: node.sent_until).send(
-                object_id, size, begin
-            )
+            soonest = min(senders, key=lambda node: node.can_send_from(object_id, begin))
+            begin, sent = soonest.send(object_id, size, begin)
         # Each end is busy for as long as its own card takes: they serve others meanwhile.
         self._received_until = max(begin, self._received_until) + size / settings.network
         return max(sent, self._received_until)

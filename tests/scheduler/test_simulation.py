@@ -6,10 +6,11 @@ import random
 import pytest
 
 from millpond.scheduler.simulate.__main__ import main
-from millpond.scheduler.simulate.node import NodeSettings
+from millpond.scheduler.simulate.directory import Directory
+from millpond.scheduler.simulate.node import Node, NodeSettings, Traffic
 from millpond.scheduler.simulate.policies import POLICIES
 from millpond.scheduler.simulate.simulation import ClusterSettings, Outcome, simulate
-from millpond.scheduler.simulate.workloads import WORKLOADS
+from millpond.scheduler.simulate.workloads import WORKLOADS, Object
 
 SMALL = ClusterSettings(nodes=20, node=NodeSettings(slots=4))
 
@@ -44,6 +45,23 @@ def test_hot_objects_do_not_draw_all_tasks_to_one_node() -> None:
     ours = run("skewed")
     assert ours.makespan <= 1.05 * min(run("skewed", other).makespan for other in POLICIES)
     assert ours.traffic.moved < run("skewed", "load").traffic.moved
+
+
+def test_an_object_is_had_from_who_can_send_it_first() -> None:
+    directory, traffic = Directory(keep_lineage=False), Traffic()
+    settings = NodeSettings(network=1e9, latency=0.0)
+    nodes = {
+        name: Node(name, settings, 1.0, directory, traffic) for name in (b"a", b"b", b"c", b"d")
+    }
+    gigabyte = Object(b"object", 10**9, readers=3)
+    directory.make(gigabyte)
+    nodes[b"a"].store(gigabyte.id, gigabyte.size)
+    nodes[b"a"].sent_until = 9.0
+    assert nodes[b"b"].bring(gigabyte.id, gigabyte.size, 0.0, nodes) == 10.0
+    nodes[b"c"].store(gigabyte.id, gigabyte.size)
+    nodes[b"c"].sent_until = 2.0
+    # b is asked for nothing yet, but waits for the object itself.
+    assert nodes[b"d"].bring(gigabyte.id, gigabyte.size, 0.0, nodes) == 3.0
 
 
 def test_what_does_not_fit_is_spilled_and_restored() -> None:
