@@ -24,6 +24,7 @@ from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
 from millpond.scheduler.resources import UNIT
 
+from ..cluster.cluster_file import KnownCluster, write_cluster_file
 from ..errors import ClusterError
 from ..wire import cluster_messages as c
 from ..wire import messages as m
@@ -179,7 +180,9 @@ async def _serve(
     server.tasks.actors = server.actors
     server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
     server.cluster = _cluster_service(settings, server)
-    if settings.cluster is not None and not await _open(settings.cluster, server, driver):
+    if settings.cluster is not None and not await _open(
+        settings.cluster, server, driver, settings.session_dir
+    ):
         server.pool.close()
         return
     listener = await loop.create_unix_server(
@@ -226,7 +229,9 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     return cluster
 
 
-async def _open(settings: c.ClusterSettings, server: NodeServer, starter: socket.socket) -> bool:
+async def _open(
+    settings: c.ClusterSettings, server: NodeServer, starter: socket.socket, session_dir: str
+) -> bool:
     """Open this node's port and tell the starter; False when it cannot be done."""
     cluster = server.cluster
     answer = c.Joined("")
@@ -238,6 +243,10 @@ async def _open(settings: c.ClusterSettings, server: NodeServer, starter: socket
         answer = c.Joined("", ClusterError.__name__, f"{error}: pip install 'millpond[cluster]'")
     else:
         answer.address = cluster.nodes[cluster.node_id].address
+        head = cluster.nodes[cluster.head_id].address
+        is_head = cluster.head_id == cluster.node_id
+        known = KnownCluster(settings.head or head, settings.token, settings.tls, is_head)
+        write_cluster_file(session_dir, known)
     starter.setblocking(True)
     with contextlib.suppress(OSError):  # it has gone: that is noticed where it is waited for
         starter.sendall(encode_frame(answer))
