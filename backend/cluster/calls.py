@@ -105,7 +105,8 @@ def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
             f"no trust between this node and the one at {address}: its certificate is not of this "
             f"cluster (is the token the same?), not valid now, or it does not use TLS. {text}"
         )
-    return HeadUnreachableError(f"no millpond node answers at {address}: {text}")
+    hint = " (it may be that one side uses TLS and the other does not)" if "losed" in text else ""
+    return HeadUnreachableError(f"no millpond node answers at {address}: {text}{hint}")
 
 
 def make_certificates(settings: ClusterSettings) -> Certificates:
