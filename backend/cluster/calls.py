@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .certificates import Certificates
 
 __all__ = [
+    "ACCEPTED",
     "FETCH",
     "JOIN",
     "LINK",
@@ -50,6 +51,8 @@ LINK: Final = "Link"
 FETCH: Final = "Fetch"
 #: metadata of a link: the NodeInfo of who opens it
 NODE_KEY: Final = "millpond-node-bin"
+#: metadata by which a link is accepted
+ACCEPTED: Final = ("millpond-link", "accepted")
 
 #: metadata of a refusal: the name of our error
 _ERROR_KEY: Final = "millpond-error"
