@@ -349,7 +349,7 @@ def test_a_node_serves_the_objects_of_its_store() -> None:
             for ref, value in zip(refs, values, strict=True):
                 with pytest.raises(FetchError, match=r"has (\d+) bytes") as caught:
                     await one.links.fetch(
-                        bytes.fromhex(here), ref.id, memoryview(bytearray(1 << 30)), 0
+                        bytes.fromhex(here), ref.id, memoryview(bytearray(9 * MIB)), 0
                     )
                 size = int(str(caught.value).split(" has ")[1].split()[0])
                 target = bytearray(size)
