@@ -113,8 +113,10 @@ class ObjectService:
         self._out_of_disk_timer: asyncio.TimerHandle | None = None
         self.notices = Notices(self.core.statistics, arena.capacity)
         self._arena = arena
-        mapping = ArenaMapping(arena.fds, arena.capacity)
-        self._files = None if storage is None else FileWork(storage, arena, mapping, loop, self)
+        self.mapping = ArenaMapping(arena.fds, arena.capacity)
+        self._files = (
+            None if storage is None else FileWork(storage, arena, self.mapping, loop, self)
+        )
         self._loop = loop
         self._tokens = itertools.count()
         self._waiting: dict[int, tuple[_Batch, int]] = {}

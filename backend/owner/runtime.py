@@ -21,6 +21,7 @@ from millpond.objectstore.mapping import ArenaMapping
 from ..errors import NodeDiedError, NotInitializedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
+from ..wire.cluster_messages import ClusterState
 from ..wire.ids import ObjectIds, ProcessId, owner_of
 from ..wire.reactor import Connection, Reactor
 from .access import Access
@@ -127,7 +128,8 @@ class Runtime:
             **self.submission.handlers,
             **self.actor_calls.handlers,
         }
-        for answer in (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState):
+        answers = (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState)
+        for answer in (*answers, ClusterState):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
 
     # --- functions ---

@@ -1,0 +1,149 @@
+"""The three calls between nodes, and how refusals travel: over gRPC, with bytes in and bytes out.
+
+Importing this imports grpc: nobody does before a port is opened or a cluster is joined, and no
+process that forks ever does.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+# What goes wrong is told by our errors; the library would print it as well.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc.aio
+import msgspec
+
+from .. import errors
+from ..errors import CertificateError, ClusterError, HeadUnreachableError
+from ..wire.cluster_messages import ClusterSettings
+from .links import FetchError
+
+if TYPE_CHECKING:
+    from .certificates import Certificates
+
+__all__ = [
+    "ACCEPTED",
+    "FETCH",
+    "JOIN",
+    "LINK",
+    "NODE_KEY",
+    "OPTIONS",
+    "SERVICE",
+    "FetchRequest",
+    "channel_credentials",
+    "channel_options",
+    "explain",
+    "make_certificates",
+    "refuse",
+    "server_credentials",
+]
+
+SERVICE: Final = "millpond.Cluster"
+#: unary: a NodeInfo for a Welcome, answered by the head
+JOIN: Final = "Join"
+#: bidirectional: frames
+LINK: Final = "Link"
+#: server streaming: a FetchRequest for bytes of an object
+FETCH: Final = "Fetch"
+#: metadata of a link: the NodeInfo of who opens it
+NODE_KEY: Final = "millpond-node-bin"
+#: metadata by which a link is accepted
+ACCEPTED: Final = ("millpond-link", "accepted")
+
+#: metadata of a refusal: the name of our error
+_ERROR_KEY: Final = "millpond-error"
+#: A message of a stream is at most a piece of an object or a batch of frames.
+_MAX_MESSAGE_BYTES: Final = 16 << 20
+
+OPTIONS: Final[Sequence[tuple[str, Any]]] = (
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a port that is taken is an error
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+)
+
+
+#: parts of what the library says when a handshake fails
+_SIGNS_OF_TLS: Final = ("handshake", "SSL", "CERTIFICATE", "certificate")
+
+
+class FetchRequest(msgspec.Struct, array_like=True):
+    """Asks for ``size`` bytes of an object, from ``offset`` on."""
+
+    object_id: bytes
+    offset: int
+    size: int
+
+
+async def refuse(context: Any, error: Exception) -> None:
+    """End a call with an error of ours, which `explain` raises on the other side."""
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    if isinstance(error, errors.AuthenticationError):
+        code = grpc.StatusCode.UNAUTHENTICATED
+    elif isinstance(error, FetchError) and error.gone:
+        code = grpc.StatusCode.NOT_FOUND
+    await context.abort(code, str(error), ((_ERROR_KEY, type(error).__name__),))
+
+
+def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
+    """Return an error of ours for a call that failed.
+
+    Args:
+        error: of the call.
+        address: that was called.
+    """
+    text = " ".join((error.details() or error.code().name).split())
+    name = dict(error.trailing_metadata() or ()).get(_ERROR_KEY, "")
+    kind = getattr(errors, str(name), None) if name else None
+    if isinstance(kind, type) and issubclass(kind, ClusterError):
+        return kind(f"the node at {address} refused: {text}")
+    if any(sign in text for sign in _SIGNS_OF_TLS):
+        return CertificateError(
+            f"no trust between this node and the one at {address}: its certificate is not of this "
+            f"cluster (is the token the same?), not valid now, or it does not use TLS. {text}"
+        )
+    hint = " (it may be that one side uses TLS and the other does not)" if "losed" in text else ""
+    return HeadUnreachableError(f"no millpond node answers at {address}: {text}{hint}")
+
+
+def make_certificates(settings: ClusterSettings) -> Certificates:
+    """Return this node's certificates: of the cluster's token, or from files.
+
+    Raises:
+        CertificateError: the files are not usable.
+    """
+    from .certificates import derived_certificates, read_certificates
+
+    now = dt.datetime.now(dt.UTC)
+    if settings.files is not None:
+        return read_certificates(settings.files, now)
+    return derived_certificates(settings.token, now)
+
+
+def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Return what a server needs to show its certificate and ask for the client's."""
+    return grpc.ssl_server_credentials(
+        [(certificates.key, certificates.certificate)],
+        root_certificates=certificates.authority,
+        require_client_auth=True,
+    )
+
+
+def channel_credentials(certificates: Certificates) -> grpc.ChannelCredentials:
+    """Return what a client needs to show its certificate and check the server's."""
+    return grpc.ssl_channel_credentials(
+        certificates.authority, certificates.key, certificates.certificate
+    )
+
+
+def channel_options(certificates: Certificates) -> Sequence[tuple[str, Any]]:
+    """Return the options of a channel that uses TLS."""
+    if certificates.name is None:
+        return OPTIONS
+    return (*OPTIONS, ("grpc.ssl_target_name_override", certificates.name))
