@@ -2,6 +2,7 @@
 
 from . import errors
 from .adapters.import_hooks import install as _install_import_hooks
+from .api.cluster import Node, cluster_resources, nodes
 from .api.memory import MemoryReport, memory
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
 from .api.remote import ActorHandle, RemoteFunction, remote
@@ -25,6 +26,7 @@ __all__ = [
     "Context",
     "MemoryReport",
     "MillpondError",
+    "Node",
     "ObjectLostError",
     "ObjectRef",
     "ObjectStoreWarning",
@@ -36,6 +38,7 @@ __all__ = [
     "TaskError",
     "WorkerCrashedError",
     "cancel",
+    "cluster_resources",
     "context",
     "errors",
     "get",
@@ -44,6 +47,7 @@ __all__ = [
     "is_worker",
     "kill",
     "memory",
+    "nodes",
     "preload",
     "put",
     "remote",

@@ -12,8 +12,13 @@ from typing import Any
 
 __all__ = [
     "ActorDiedError",
+    "AuthenticationError",
+    "CertificateError",
+    "ClusterError",
     "ConfigurationError",
+    "DuplicateNodeError",
     "GetTimeoutError",
+    "HeadUnreachableError",
     "MillpondError",
     "NodeDiedError",
     "NotInitializedError",
@@ -23,6 +28,7 @@ __all__ = [
     "OutOfDiskError",
     "OutOfMemoryError",
     "OwnerDiedError",
+    "PortError",
     "ProtocolError",
     "RemoteTraceback",
     "ResourceError",
@@ -31,6 +37,7 @@ __all__ = [
     "SpillUnavailableError",
     "TaskCancelledError",
     "TaskError",
+    "VersionMismatchError",
     "WorkerCrashedError",
 ]
 
@@ -146,6 +153,34 @@ class NodeDiedError(MillpondError):
 
 class ProtocolError(MillpondError):
     """A peer sent bytes that are not a message of this protocol version."""
+
+
+class ClusterError(MillpondError):
+    """A node cannot join a cluster, or open its port for others; the subclasses say why."""
+
+
+class HeadUnreachableError(ClusterError, ConnectionError):
+    """Nothing that speaks our protocol answers at the head's address."""
+
+
+class AuthenticationError(ClusterError, PermissionError):
+    """The cluster's token is missing or wrong."""
+
+
+class CertificateError(ClusterError):
+    """A certificate is not one of the cluster's, or not valid now; or one side uses no TLS."""
+
+
+class VersionMismatchError(ClusterError):
+    """The node and the cluster run different versions; the text names both."""
+
+
+class DuplicateNodeError(ClusterError):
+    """A node of this id is a member of the cluster already."""
+
+
+class PortError(ClusterError, OSError):
+    """A node cannot listen on the host and port that it was given."""
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - it is a carrier of text, never raised

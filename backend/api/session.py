@@ -9,11 +9,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
@@ -21,17 +16,18 @@ from typing import Any, Literal, Self
 from millpond.objectstore.mapping import ArenaMapping
 from millpond.scheduler.resources import quantity
 
-from ..errors import ConfigurationError, MillpondError, NotInitializedError, OutOfDiskError
+from ..errors import ConfigurationError, NotInitializedError
 from ..owner.current import current_runtime, find_runtime, is_forked_child, set_runtime
 from ..owner.heavy_imports import HeavyImports
 from ..owner.refs import ObjectRef
 from ..owner.runtime import Runtime
 from ..wire import messages as m
-from ..wire.framing import FrameDecoder, encode_frame
-from ..wire.ids import new_process_id
+from ..wire.ids import driver_of
+from .joining import cluster_settings
 from .log_printer import LogPrinter
+from .node_process import NodeProcess
 from .settings import Settings
-from .spill_options import SpillOptions, spill_settings
+from .spill_options import SpillOptions
 
 __all__ = [
     "Context",
@@ -84,54 +80,17 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.context = Context(settings.counted_resources(), settings.object_store_memory)
-        self._directory = tempfile.mkdtemp(prefix="millpond-")
-        self._validate = os.environ.get("MILLPOND_VALIDATE") == "1"
-        ours, theirs = socket.socketpair()
-        try:
-            self._node = subprocess.Popen(
-                [sys.executable, "-m", "millpond.node", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-            theirs.close()
-            self._start(ours)
-        except BaseException:
-            ours.close()
-            shutil.rmtree(self._directory, ignore_errors=True)
-            raise
-
-    def _start(self, node: socket.socket) -> None:
-        process_id = new_process_id()
-        settings = self.settings
         heavy_imports = HeavyImports(follow=settings.preload is None)
-        start = m.Start(
-            self._directory,
-            settings.object_store_memory,
-            spill_settings(settings.spill),
-            settings.counted_resources(),
-            heavy_imports.met() if settings.preload is None else list(settings.preload),
-            settings.preload is None,
-            [os.path.abspath(path) for path in sys.path],  # noqa: PTH100 - "" is the present directory
-            process_id,
-            settings.max_workers,
-            self._validate,
-            settings.memory,
-            settings.memory_threshold,
+        self.node = NodeProcess(
+            settings,
+            heavy_imports.met() if settings.preload is None else [],
+            has_driver=True,
+            cluster=cluster_settings(settings),
         )
-        try:
-            node.sendall(encode_frame(start))
-            arena_fd = self._receive_started(node)
-        except BaseException:
-            self._node.kill()
-            self._node.wait()
-            raise
-        mapping = ArenaMapping(arena_fd, settings.object_store_memory)
-        os.close(arena_fd)
+        mapping = ArenaMapping(self.node.arena_fd, settings.object_store_memory)
+        os.close(self.node.arena_fd)
         self.runtime = Runtime(
-            self._directory, mapping, "driver", heavy_imports, validate=self._validate
+            self.node.directory, mapping, "driver", heavy_imports, validate=self.node.validate
         )
         self.runtime.resources = settings.counted_resources()
         self.runtime.task_memory = settings.task_memory()
@@ -140,26 +99,7 @@ class Session:
         self.runtime.handlers[m.LogLines] = self._printer.on_lines
         self.runtime.handlers[m.ShutdownDone] = lambda *_: self._stopped.set()
         self.runtime.on_node_gone = self._stopped.set
-        self.runtime.start(process_id, node)
-
-    def _receive_started(self, node: socket.socket) -> int:
-        decoder = FrameDecoder()
-        fds: list[int] = []
-        while True:
-            data, received, _, _ = socket.recv_fds(node, 1 << 16, 1)
-            fds += received
-            if not data:
-                code = self._node.wait()
-                raise MillpondError(
-                    f"the node process ended while it started (exit code {code}); its error is "
-                    "on this process's stderr"
-                )
-            for message in decoder.feed(data):
-                if message.error:
-                    self._node.wait()
-                    kind = OutOfDiskError if message.no_space else ConfigurationError
-                    raise kind(message.error)
-                return fds[0]
+        self.runtime.start(driver_of(self.node.node_id), self.node.connection)
 
     def stop(self) -> None:
         """End everything this session started."""
@@ -172,16 +112,12 @@ class Session:
             self._stopped.wait(patience)
         runtime.close()
         self._printer.close()
-        try:
-            self._node.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._node.kill()
-            self._node.wait()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self.node.wait(_PATIENCE)
 
 
 def init(
     *,
+    address: str | None = None,
     num_cpus: float | None = None,
     resources: Mapping[str, float] | None = None,
     object_store_memory: int | None = None,
@@ -196,12 +132,16 @@ def init(
     memory: int | None = None,
     memory_threshold: float | None = None,
 ) -> Context:
-    """Start the engine on this machine. Called at first use if you do not.
+    """Start the engine on this machine, and join a cluster if there is one to join.
+
+    Called at first use if you do not.
 
     A second call returns the same context; only settings given again must be the same.
 
     Args:
-        num_cpus: tasks that run side by side (the CPUs this process may use).
+        address: host:port of a cluster's head (``MILLPOND_ADDRESS``; else a cluster of this machine
+            alone). The token is read from ``MILLPOND_TOKEN``, or found if the head runs here.
+        num_cpus: tasks that run side by side on this machine (the CPUs this process may use).
         resources: custom resources that tasks can ask for, name -> amount.
         object_store_memory: bytes of shared memory for objects (30 % of the machine's).
             Never exceeded: what does not fit is spilled.
@@ -217,6 +157,7 @@ def init(
             which a task is stopped before the kernel kills something (0.95).
 
     Raises:
+        ClusterError: the cluster cannot be joined; the subclasses say why.
         ConfigurationError: a setting is wrong, or other than those of the running session.
         OutOfDiskError: the spill directory is full.
         NotInitializedError: this is a forked child of a process that runs the engine.
@@ -229,6 +170,7 @@ def init(
         if is_forked_child():
             current_runtime()  # explains
         given = {
+            "address": address,
             "num_cpus": num_cpus,
             "resources": resources,
             "object_store_memory": object_store_memory,
@@ -247,6 +189,7 @@ def init(
             log_to_driver=log_to_driver is not False,
             memory=memory,
             memory_threshold=memory_threshold,
+            address=address,
         )
         if _session is not None:
             other = _difference(_session.settings, settings, given)

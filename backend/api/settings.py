@@ -51,6 +51,8 @@ class Settings:
     #: bytes of heap that tasks may use together; None: what the machine and the store leave
     memory: int | None = None
     memory_threshold: float = _MEMORY_THRESHOLD
+    #: host:port of the head of the cluster to join; None: of this machine alone
+    address: str | None = None
 
     @classmethod
     def checked(
@@ -64,6 +66,7 @@ class Settings:
         log_to_driver: bool,
         memory: int | None = None,
         memory_threshold: float | None = None,
+        address: str | None = None,
     ) -> Settings:
         """Check and complete the arguments of `millpond.init`.
 
@@ -84,6 +87,7 @@ class Settings:
             log_to_driver,
             memory,
             _MEMORY_THRESHOLD if memory_threshold is None else memory_threshold,
+            address or os.environ.get("MILLPOND_ADDRESS") or None,
         )
         settings._check(machine)
         return settings

@@ -23,7 +23,6 @@ from ..errors import MillpondError, ProtocolError, SessionNotFoundError
 from ..report.memory_text import table
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
-from ..wire.ids import new_process_id
 
 __all__ = ["FoundSession", "ask", "choose", "find_sessions", "session_table"]
 
@@ -174,7 +173,7 @@ def ask(session: FoundSession, message: msgspec.Struct) -> Any:
     """
     try:
         with _connected(session.directory) as connection:
-            hello = m.Hello(m.PROTOCOL, new_process_id(), "observer", os.getpid())
+            hello = m.Hello(m.PROTOCOL, b"", "observer", os.getpid())
             connection.sendall(encode_frame(hello) + encode_frame(message))
             return _receive(connection)
     except TimeoutError:

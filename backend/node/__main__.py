@@ -1,7 +1,7 @@
 """Start of a node process: ``python -m millpond.node FD``.
 
-FD is a connected socket to the driver, which sends the settings, gets the arena's descriptor,
-and whose end is the end of this process and all of its children.
+FD is a connected socket to the starter, which sends the settings and gets the arena's descriptor.
+Most often that is the driver, and its end is the end of this process and all of its children.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ import sys
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.fileio import is_full
 from millpond.objectstore.spill.storage import Storage
+from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
+from millpond.scheduler.resources import UNIT
 
+from ..errors import ClusterError
+from ..wire import cluster_messages as c
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
+from ..wire.ids import NodeId, ProcessIds
 from ..worker.output import redirect_output
 from ..worker.process import prepare_worker
 from . import recorder, zygote
 from .actor_service import ActorService
+from .cluster_service import ClusterService
+from .fetch_service import FetchService
 from .lookahead import Lookahead
 from .memory_report import MemoryReporter
 from .memory_service import MemoryService
@@ -48,7 +55,7 @@ _WITHDRAW_AFTER = 30.0
 
 
 def main() -> None:
-    """Run a node until its driver ends."""
+    """Run a node until its starter ends, or it is told to."""
     logging.basicConfig(format="millpond node: %(message)s", level=logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     driver = socket.socket(fileno=int(sys.argv[1]))
@@ -132,7 +139,8 @@ async def _serve(
     zygote_pid: int,
 ) -> None:
     loop = asyncio.get_running_loop()
-    server = NodeServer(loop, settings.driver_id)
+    node_id = NodeId(settings.node_id)
+    server = NodeServer(loop, node_id)
     if trace := os.environ.get(recorder.VARIABLE):
         server.handle = recorder.recording(trace, server.handle)  # type: ignore[method-assign, assignment]
     queue = LeaseQueue(settings.resources, settings.object_store_memory)
@@ -158,6 +166,7 @@ async def _serve(
         loop,
         control,
         zygote_pid,
+        ProcessIds(node_id),
         keep_idle=num_workers,
         max_workers=settings.max_workers,
         emit_log=server.emit_log,
@@ -169,10 +178,21 @@ async def _serve(
     server.tasks.pool = server.actors.pool = server.pool
     server.tasks.actors = server.actors
     server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
+    server.cluster = _cluster_service(settings, server)
+    if settings.cluster is not None and not await _open(settings.cluster, server, driver):
+        server.pool.close()
+        return
     listener = await loop.create_unix_server(
         lambda: Peer(server), f"{settings.session_dir}/node.sock", backlog=512
     )
-    await loop.connect_accepted_socket(server.expect_driver, driver)
+    if settings.has_driver:
+        await loop.connect_accepted_socket(server.expect_driver, driver)
+    else:
+        loop.add_signal_handler(signal.SIGTERM, server.shut_down)
+        if settings.lifeline:
+            await loop.connect_accepted_socket(server.expect_starter, driver)
+        else:
+            driver.close()
     prepared = min(arena.capacity // 8, _LARGEST_PREPARED)
     loop.call_later(_PREPARE_AFTER, arena.prepare, prepared)
     loop.call_later(_WITHDRAW_AFTER, arena.withdraw)
@@ -181,6 +201,47 @@ async def _serve(
     await server.finished
     listener.close()
     await asyncio.sleep(0)  # let the last message out
+
+
+def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
+    info = c.NodeInfo(
+        settings.node_id,
+        "",
+        socket.gethostname(),
+        os.getpid(),
+        settings.resources,
+        settings.object_store_memory,
+        settings.has_driver,
+    )
+
+    def load() -> Load:
+        store = server.objects.statistics()
+        slots = settings.resources["CPU"] // UNIT
+        return Load(len(server.tasks.queue.grants), slots, 0.0, store.capacity - store.used)
+
+    cluster = ClusterService(info, load)
+    if not settings.has_driver:
+        cluster.alone = server.give_up  # nobody can use it any more
+    cluster.serve_fetch = FetchService(server.objects, settings.node_id).serve
+    return cluster
+
+
+async def _open(settings: c.ClusterSettings, server: NodeServer, starter: socket.socket) -> bool:
+    """Open this node's port and tell the starter; False when it cannot be done."""
+    cluster = server.cluster
+    answer = c.Joined("")
+    try:
+        await cluster.open(settings)
+    except ClusterError as error:
+        answer = c.Joined("", type(error).__name__, str(error))
+    except ImportError as error:
+        answer = c.Joined("", ClusterError.__name__, f"{error}: pip install 'millpond[cluster]'")
+    else:
+        answer.address = cluster.nodes[cluster.node_id].address
+    starter.setblocking(True)
+    with contextlib.suppress(OSError):  # it has gone: that is noticed where it is waited for
+        starter.sendall(encode_frame(answer))
+    return not answer.error
 
 
 if __name__ == "__main__":

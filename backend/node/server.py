@@ -13,9 +13,12 @@ from typing import Any
 import msgspec
 
 from ..errors import ProtocolError
+from ..wire import cluster_messages as c
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
+from ..wire.ids import NodeId, driver_of
 from .actor_service import ActorService
+from .cluster_service import ClusterService
 from .lookahead import Lookahead
 from .memory_report import MemoryReporter
 from .memory_service import MemoryService
@@ -30,7 +33,7 @@ _log = logging.getLogger("millpond.node")
 #: seconds that workers get to flush their output at shutdown
 _FLUSH = 0.15
 #: what a process may ask that is no part of the session
-_FOR_OBSERVERS = (m.GetMemory, m.GetSessionState)
+_FOR_OBSERVERS = (m.GetMemory, m.GetSessionState, c.GetCluster)
 
 
 class Peer(asyncio.Protocol):
@@ -76,17 +79,28 @@ class Peer(asyncio.Protocol):
             self._transport.write(encode_frame(message))
 
 
+class Lifeline(asyncio.Protocol):
+    """The connection of a starter that says nothing more."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The starter is gone."""
+        self._ended()
+
+
 class NodeServer:
     """One node: its services, joined by messages.
 
     Args:
         loop: the event loop that everything runs on.
-        driver_id: the process whose end is the end of the session.
+        node_id: of this node. The end of its driver, if it has one, is the end of the session.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, driver_id: bytes) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, node_id: NodeId) -> None:
         self._loop = loop
-        self._driver_id = driver_id
+        self._driver_id = driver_of(node_id)
         self._peers: dict[bytes, Peer] = {}
         self.objects: ObjectService
         self.tasks: TaskService
@@ -95,6 +109,7 @@ class NodeServer:
         self.pool: WorkerPool
         self.memory: MemoryService
         self.reporter: MemoryReporter
+        self.cluster: ClusterService
         #: done when the node may exit
         self.finished: asyncio.Future[None] = loop.create_future()
         self._shutting_down = False
@@ -123,8 +138,9 @@ class NodeServer:
             m.GetStatistics: self._statistics,
             m.GetSessionState: self._session_state,
             m.GetMemory: lambda p, msg: self.reporter.report(msg, p.send),
+            c.GetCluster: lambda p, msg: p.send(self.cluster.state(msg.request)),
             m.ObjectsDescribed: lambda p, msg: self.reporter.described(p.process_id, msg),
-            m.Shutdown: lambda _, __: self._shut_down(),
+            m.Shutdown: lambda _, __: self.shut_down(),
         }
 
     def expect_driver(self) -> Peer:
@@ -132,6 +148,10 @@ class NodeServer:
         peer = self._peers[self._driver_id] = Peer(self)
         peer.process_id = self._driver_id
         return peer
+
+    def expect_starter(self) -> Lifeline:
+        """Return the connection of a starter that is no driver, and whose end counts."""
+        return Lifeline(self.shut_down)
 
     @property
     def peers(self) -> Mapping[bytes, Peer]:
@@ -171,7 +191,7 @@ class NodeServer:
             return
         del self._peers[peer.process_id]
         if peer.process_id == self._driver_id:
-            self._shut_down()
+            self.shut_down()
             return
         self.objects.drop_process(peer.process_id)
         self.tasks.process_died(peer.process_id)
@@ -281,7 +301,8 @@ class NodeServer:
 
     # --- the end ---
 
-    def _shut_down(self) -> None:
+    def shut_down(self) -> None:
+        """End the session, or this node of the cluster."""
         if self._shutting_down:
             return
         self._shutting_down = True
@@ -305,6 +326,7 @@ class NodeServer:
                 break
             await asyncio.sleep(0.002)
         self.tasks.stalemate.close()
+        await self.cluster.close()
         with contextlib.suppress(Exception):
             self.objects.close()
         driver = self._peers.get(self._driver_id)

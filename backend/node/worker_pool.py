@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from ..wire.ids import new_process_id
+from ..wire.ids import ProcessIds
 from ..wire.messages import Exit, OutOfMemory
 from .logs import LogPipe
 from .zygote import Exited, Fork, Forked, ForkZygote, Kill, Ready, ZygoteMessage, decode
@@ -74,6 +74,7 @@ class WorkerPool:
         loop: the node's event loop.
         control: socket to the first zygote.
         zygote_pid: of the first zygote.
+        ids: for the workers.
         keep_idle: idle workers to keep.
         max_workers: never more processes than this.
         emit_log: called with (pid, stream, task name, text).
@@ -88,6 +89,7 @@ class WorkerPool:
         loop: asyncio.AbstractEventLoop,
         control: socket.socket,
         zygote_pid: int,
+        ids: ProcessIds,
         *,
         keep_idle: int,
         max_workers: int,
@@ -98,6 +100,7 @@ class WorkerPool:
         on_broken: Callable[[str], None],
     ) -> None:
         self._loop = loop
+        self._ids = ids
         self._keep_idle = keep_idle
         self.max_workers = max_workers
         self._emit_log = emit_log
@@ -205,7 +208,7 @@ class WorkerPool:
     # --- processes ---
 
     def _fork(self) -> None:
-        worker = Worker(bytes(new_process_id()), self._zygote)
+        worker = Worker(self._ids.new(), self._zygote)
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
         err_read, err_write = os.pipe2(os.O_CLOEXEC)
         try:

@@ -22,6 +22,7 @@ from ..errors import NodeDiedError, NotInitializedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.channel import Channel
+from ..wire.cluster_messages import ClusterState
 from ..wire.ids import ObjectIds, ProcessId, node_of, owner_of
 from ..wire.reactor import Connection, Reactor
 from .access import Access
@@ -132,7 +133,8 @@ class Runtime:
             **self.actor_calls.handlers,
             **self.afar.handlers,
         }
-        for answer in (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState):
+        answers = (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState)
+        for answer in (*answers, ClusterState):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
 
     # --- functions ---

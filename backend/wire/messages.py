@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from .cluster_messages import ClusterMessage, ClusterSettings
+
 __all__ = [
     "PROTOCOL",
     "Argument",
@@ -482,13 +484,19 @@ class Start(msgspec.Struct, array_like=True, tag=70):
     #: workers should also have what the session's code turns out to import
     follow_imports: bool
     sys_path: list[str]
-    driver_id: bytes
+    node_id: bytes
+    #: the starter is a driver; else nobody but other nodes uses this one
+    has_driver: bool
+    #: the node ends with its starter
+    lifeline: bool
     max_workers: int
     validate: bool
     #: bytes of heap that tasks may use together, None: no limit but the machine's
     task_memory: int | None = None
     #: part of the machine's memory at which tasks are stopped
     memory_threshold: float = 1.0
+    #: None: nobody can join this node, and it joins nobody
+    cluster: ClusterSettings | None = None
 
 
 class Started(msgspec.Struct, array_like=True, tag=71):
@@ -720,4 +728,5 @@ Message = (
     | StoreNotice
     | GetSessionState
     | SessionState
+    | ClusterMessage
 )

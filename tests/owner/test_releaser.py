@@ -12,7 +12,7 @@ from millpond.objectstore.mapping import ArenaMapping
 from millpond.owner.heavy_imports import HeavyImports
 from millpond.owner.runtime import Runtime
 from millpond.wire.framing import FrameDecoder
-from millpond.wire.ids import ProcessId, new_process_id
+from millpond.wire.ids import ProcessId, driver_of, new_node_id
 from millpond.wire.messages import STORED, DeleteObjects, Hello, UnpinObjects, Value
 
 
@@ -39,7 +39,7 @@ def node_and_runtime(tmp_path: Path) -> Iterator[tuple[Node, Runtime]]:
     os.close(arena)
     ours, theirs = socket.socketpair()
     theirs.settimeout(30)
-    runtime.start(new_process_id(), ours)
+    runtime.start(driver_of(new_node_id()), ours)
     node = Node(theirs)
     assert isinstance(node.next_message(), Hello)
     yield node, runtime

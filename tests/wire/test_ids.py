@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from millpond.wire.ids import (
     ObjectIds,
     ProcessId,
+    ProcessIds,
+    driver_of,
     following,
-    new_process_id,
+    new_node_id,
+    node_of,
     object_order,
     owner_of,
 )
@@ -17,10 +20,24 @@ from millpond.wire.ids import (
 OWNER = ProcessId(b"driver-1")
 
 
-def test_process_ids_differ() -> None:
-    ids = {new_process_id() for _ in range(1000)}
-    assert len(ids) == 1000
+def test_node_ids_differ() -> None:
+    ids = {new_node_id() for _ in range(1000)}
+    assert len(ids) > 990  # the head of a cluster refuses a duplicate
+    assert {len(node_id) for node_id in ids} == {4}
+
+
+def test_ids_of_processes_name_their_node_and_differ() -> None:
+    node = new_node_id()
+    source = ProcessIds(node)
+    ids = {driver_of(node), *(source.new() for _ in range(1000))}
+    assert len(ids) == 1001
     assert {len(process_id) for process_id in ids} == {8}
+    assert {node_of(process_id) for process_id in ids} == {node}
+
+
+def test_an_object_is_on_the_way_to_the_node_of_its_owner() -> None:
+    node = new_node_id()
+    assert node_of(ObjectIds(driver_of(node)).reserve(1)) == node
 
 
 def test_an_id_names_its_owner_and_sorts_by_age() -> None:

@@ -1,0 +1,184 @@
+"""A node process as its starter sees it: a driver, the command ``millpond start``, or a test.
+
+The socket to it is its lifeline: however the starter ends, the node sees it close, ends its
+children, and removes every file. (A node that is to go on without its starter is told so.)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .. import errors
+from ..errors import ClusterError, ConfigurationError, MillpondError, OutOfDiskError
+from ..wire import cluster_messages as c
+from ..wire import messages as m
+from ..wire.framing import FrameDecoder, encode_frame
+from ..wire.ids import NodeId, new_node_id
+from .settings import Settings
+from .spill_options import spill_settings
+
+__all__ = ["NodeProcess"]
+
+
+class NodeProcess:
+    """A node that was started by this process, and runs.
+
+    Args:
+        settings: of the node.
+        preload: modules that its workers have imported; those of the settings if these say.
+        has_driver: this process is its driver.
+        lifeline: it ends when this process does.
+        cluster: the port it opens, and the cluster it joins.
+        log: file for what it prints on stderr; None for this process's.
+
+    Attributes:
+        node_id: its id.
+        directory: of its sockets.
+        connection: to the node; the caller's to use.
+        arena_fd: descriptor of its arena; the caller's to close.
+        address: host:port where other nodes reach it, if it opened a port.
+
+    Raises:
+        ClusterError: it cannot open the port, or join.
+        ConfigurationError: a setting is wrong.
+        OutOfDiskError: the spill directory is full.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        preload: list[str],
+        *,
+        has_driver: bool,
+        lifeline: bool = True,
+        cluster: c.ClusterSettings | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self.node_id: NodeId = new_node_id()
+        self.address = ""
+        self.validate = os.environ.get("MILLPOND_VALIDATE") == "1"
+        self.directory = tempfile.mkdtemp(prefix="millpond-")
+        self.connection, theirs = socket.socketpair()
+        try:
+            self._process = self._spawn(theirs, log)
+            theirs.close()
+            self._start(self._message(settings, preload, cluster, has_driver, lifeline))
+        except BaseException:
+            theirs.close()
+            self.connection.close()
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+
+    def _spawn(self, theirs: socket.socket, log: Path | None) -> subprocess.Popen[bytes]:
+        stderr = None if log is None else log.open("ab")
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", "millpond.node", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        finally:
+            if stderr is not None:
+                stderr.close()
+
+    def _message(
+        self,
+        settings: Settings,
+        preload: list[str],
+        cluster: c.ClusterSettings | None,
+        has_driver: bool,
+        lifeline: bool,
+    ) -> m.Start:
+        return m.Start(
+            self.directory,
+            settings.object_store_memory,
+            spill_settings(settings.spill),
+            settings.counted_resources(),
+            preload if settings.preload is None else list(settings.preload),
+            settings.preload is None,
+            [os.path.abspath(path) for path in sys.path],  # noqa: PTH100 - "" is the present directory
+            self.node_id,
+            has_driver,
+            lifeline,
+            settings.max_workers,
+            self.validate,
+            settings.memory,
+            settings.memory_threshold,
+            cluster,
+        )
+
+    def _start(self, start: m.Start) -> None:
+        fds: list[int] = []
+        try:
+            self.connection.sendall(encode_frame(start))
+            messages = self._receive(fds)
+            _check_started(next(messages))
+            if start.cluster is not None:
+                self.address = _check_joined(next(messages))
+        except BaseException as error:
+            for fd in fds:
+                os.close(fd)
+            if not isinstance(error, MillpondError):
+                self._process.kill()
+            self._process.wait()
+            raise
+        (self.arena_fd,) = fds
+
+    def _receive(self, fds: list[int]) -> Any:
+        """Yield what the node says before it serves anybody."""
+        decoder = FrameDecoder()
+        while True:
+            data, received, _, _ = socket.recv_fds(self.connection, 1 << 16, 1)
+            fds += received
+            if not data:
+                code = self._process.wait()
+                raise MillpondError(
+                    f"the node process ended while it started (exit code {code}); its error is "
+                    "on this process's stderr"
+                )
+            yield from decoder.feed(data)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def terminate(self) -> None:
+        """Tell a node without a driver to end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it at once, as SIGKILL does; its children end with it."""
+        self._process.kill()
+
+    def wait(self, patience: float | None = None) -> None:
+        """Wait until it has ended; kill it after so many seconds; and remove its directory."""
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _check_started(started: m.Started) -> None:
+    if started.error:
+        kind = OutOfDiskError if started.no_space else ConfigurationError
+        raise kind(started.error)
+
+
+def _check_joined(joined: c.Joined) -> str:
+    if joined.error:
+        raise getattr(errors, joined.error, ClusterError)(joined.text)
+    return joined.address

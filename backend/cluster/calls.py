@@ -1,0 +1,90 @@
+"""The three calls between nodes, and how refusals travel: over gRPC, with bytes in and bytes out.
+
+Importing this imports grpc: nobody does before a port is opened or a cluster is joined, and no
+process that forks ever does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+# What goes wrong is told by our errors; the library would print it as well.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc.aio
+import msgspec
+
+from .. import errors
+from ..errors import ClusterError, HeadUnreachableError
+from .links import FetchError
+
+__all__ = [
+    "FETCH",
+    "JOIN",
+    "LINK",
+    "NODE_KEY",
+    "OPTIONS",
+    "SERVICE",
+    "FetchRequest",
+    "explain",
+    "refuse",
+]
+
+SERVICE: Final = "millpond.Cluster"
+#: unary: a NodeInfo for a Welcome, answered by the head
+JOIN: Final = "Join"
+#: bidirectional: frames
+LINK: Final = "Link"
+#: server streaming: a FetchRequest for bytes of an object
+FETCH: Final = "Fetch"
+#: metadata of a link: the NodeInfo of who opens it
+NODE_KEY: Final = "millpond-node-bin"
+
+#: metadata of a refusal: the name of our error
+_ERROR_KEY: Final = "millpond-error"
+#: A message of a stream is at most a piece of an object or a batch of frames.
+_MAX_MESSAGE_BYTES: Final = 16 << 20
+
+OPTIONS: Final[Sequence[tuple[str, Any]]] = (
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a port that is taken is an error
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+)
+
+
+class FetchRequest(msgspec.Struct, array_like=True):
+    """Asks for ``size`` bytes of an object, from ``offset`` on."""
+
+    object_id: bytes
+    offset: int
+    size: int
+
+
+async def refuse(context: Any, error: Exception) -> None:
+    """End a call with an error of ours, which `explain` raises on the other side."""
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    if isinstance(error, errors.AuthenticationError):
+        code = grpc.StatusCode.UNAUTHENTICATED
+    elif isinstance(error, FetchError) and error.gone:
+        code = grpc.StatusCode.NOT_FOUND
+    await context.abort(code, str(error), ((_ERROR_KEY, type(error).__name__),))
+
+
+def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
+    """Return an error of ours for a call that failed.
+
+    Args:
+        error: of the call.
+        address: that was called.
+    """
+    text = error.details() or error.code().name
+    name = dict(error.trailing_metadata() or ()).get(_ERROR_KEY, "")
+    kind = getattr(errors, str(name), None) if name else None
+    if isinstance(kind, type) and issubclass(kind, ClusterError):
+        return kind(f"the node at {address} refused: {text}")
+    return HeadUnreachableError(f"no millpond node answers at {address}: {text}")

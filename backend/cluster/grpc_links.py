@@ -1,0 +1,372 @@
+"""The links of a node: one gRPC server, and one stream with every other member.
+
+The node that joins connects to all that are members already. Everything happens on the node's event
+loop. Not covered: what is said about membership (``roles``), the frames (``link``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc.aio
+import msgspec
+
+from ..errors import ClusterError, HeadUnreachableError, ProtocolError
+from ..wire import cluster_messages as c
+from .addresses import join_address, why_not_bound
+from .calls import (
+    FETCH,
+    JOIN,
+    LINK,
+    NODE_KEY,
+    OPTIONS,
+    SERVICE,
+    FetchRequest,
+    explain,
+    refuse,
+)
+from .link import Link
+from .links import FetchError, LinkEvents
+from .membership import Membership
+from .roles import TICK, HeadRole, MemberRole, Role
+from .security import check_caller, credentials
+
+__all__ = ["GrpcLinks"]
+
+_log = logging.getLogger("millpond.cluster")
+
+#: seconds that a node gets to answer when it is joined or linked
+_ANSWER: Final = 10.0
+#: seconds that links get to send their last words
+_CLOSE: Final = 1.0
+#: bytes of an object in one message
+_PIECE: Final = 1 << 20
+
+_encode = msgspec.msgpack.encode
+
+
+class GrpcLinks:
+    """All links of one node.
+
+    Args:
+        info: of this node, without an address.
+        settings: where to listen, and whom to join.
+        events: told what happens.
+    """
+
+    def __init__(self, info: c.NodeInfo, settings: c.ClusterSettings, events: LinkEvents) -> None:
+        self.info = info
+        self.node_id = info.node_id
+        self._settings = settings
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._metadata = credentials(settings.token)
+        self._server: Any = None
+        self._role: Role
+        #: the role is known
+        self._ready = asyncio.Event()
+        self._links: dict[bytes, Link] = {}
+        self._nodes: dict[bytes, c.NodeInfo] = {}
+        #: for fetches, so that they do not get in the way of messages
+        self._channels: dict[bytes, Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        #: of the head that was joined
+        self._head_address = ""
+
+    async def start(self) -> c.NodeInfo:
+        """Open the port and, unless this node is the head, join the cluster.
+
+        Returns:
+            The head.
+
+        Raises:
+            ClusterError: it cannot be done; the text says why.
+        """
+        settings = self._settings
+        await self._listen()
+        if settings.head:
+            head, *others = await self._ask_to_join()
+            self._head_address = head.address
+            self._role = MemberRole(head, self, self._events, self._loop.time, settings.patience)
+            self._ready.set()
+            await self._connect(head)
+            for outcome in await asyncio.gather(
+                *(self._connect(node) for node in others), return_exceptions=True
+            ):
+                if outcome is not None and not isinstance(outcome, ClusterError):
+                    raise outcome
+        else:
+            head = self.info
+            membership = Membership(head, settings.patience)
+            self._role = HeadRole(
+                membership, self, self._events, self._loop.time, settings.patience
+            )
+            self._ready.set()
+        self._spawn(self._tick())
+        return head
+
+    async def close(self) -> None:
+        """Say goodbye and end everything."""
+        if self._server is None:
+            return
+        self._closing = True
+        if self._ready.is_set():
+            self._role.leave()
+            await asyncio.sleep(0)
+            ends = [task for task in self._tasks if task.get_name() == LINK]
+            if ends:
+                await asyncio.wait(ends, timeout=_CLOSE)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for channel in self._channels.values():
+            await channel.close()
+        await self._server.stop(grace=_CLOSE if self._ready.is_set() else None)
+
+    # --- what others use ---
+
+    def send(self, node_id: bytes, message: msgspec.Struct) -> bool:
+        """Send a message to a member; False when it is none (any more)."""
+        link = self._links.get(node_id)
+        if link is None:
+            return False
+        link.send(message)
+        return True
+
+    def members(self) -> list[bytes]:
+        """Return the nodes there are links with."""
+        return list(self._links)
+
+    def cut(self, node_id: bytes, reason: str) -> None:
+        """End the link with a node, if there is one, once all was sent."""
+        link = self._links.pop(node_id, None)
+        if link is None:
+            return
+        link.close()
+        del self._nodes[node_id]
+        channel = self._channels.pop(node_id, None)
+        if channel is not None:
+            self._spawn(channel.close())
+        self._events.on_left(node_id, reason)
+
+    async def fetch(
+        self, node_id: bytes, object_id: bytes, target: memoryview, offset: int = 0
+    ) -> None:
+        """Fill ``target`` with an object's bytes, from ``offset`` on, that another node has.
+
+        Raises:
+            FetchError: the node does not have it, or the transfer was interrupted.
+        """
+        node = self._nodes.get(node_id)
+        if node is None:
+            raise FetchError(f"node {node_id.hex()} is no member of the cluster")
+        channel = self._channels.get(node_id)
+        if channel is None:
+            channel = self._channels[node_id] = self._open(node.address)
+        request = _encode(FetchRequest(object_id, offset, target.nbytes))
+        call = channel.unary_stream(f"/{SERVICE}/{FETCH}")(request, metadata=self._metadata)
+        filled = 0
+        try:
+            while (piece := await call.read()) is not grpc.aio.EOF:
+                if filled + len(piece) > target.nbytes:
+                    raise FetchError("more bytes came than were asked for", filled)
+                target[filled : filled + len(piece)] = piece
+                filled += len(piece)
+        except grpc.aio.AioRpcError as error:
+            gone = error.code() is grpc.StatusCode.NOT_FOUND
+            raise FetchError(error.details() or error.code().name, filled, gone=gone) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The channel was closed, because its node left.
+            raise FetchError(f"node {node_id.hex()} left meanwhile", filled) from None
+        finally:
+            call.cancel()
+        if filled != target.nbytes:
+            raise FetchError(f"{filled} bytes came instead of {target.nbytes}", filled)
+
+    # --- as a client ---
+
+    def _open(self, address: str) -> Any:  # its stubs know no calls without serializers
+        return grpc.aio.insecure_channel(address, options=OPTIONS)
+
+    async def _ask_to_join(self) -> list[c.NodeInfo]:
+        address = self._settings.head
+        channel = self._open(address)
+        try:
+            answer = await channel.unary_unary(f"/{SERVICE}/{JOIN}")(
+                _encode(self.info), metadata=self._metadata, timeout=_ANSWER
+            )
+            return msgspec.msgpack.decode(answer, type=c.Welcome).members
+        except grpc.aio.AioRpcError as error:
+            raise explain(error, address) from None
+        except msgspec.DecodeError as error:
+            raise HeadUnreachableError(
+                f"what answers at {address} is no millpond node of this version: {error}"
+            ) from None
+        finally:
+            await channel.close()
+
+    async def _connect(self, node: c.NodeInfo) -> None:
+        """Make the link with a member."""
+        channel = self._open(node.address)
+        call = channel.stream_stream(f"/{SERVICE}/{LINK}")(
+            metadata=(*self._metadata, (NODE_KEY, _encode(self.info)))
+        )
+        try:
+            async with asyncio.timeout(_ANSWER):
+                await call.wait_for_connection()
+        except (grpc.aio.AioRpcError, TimeoutError) as error:
+            await channel.close()
+            failure = (
+                explain(error, node.address)
+                if isinstance(error, grpc.aio.AioRpcError)
+                else HeadUnreachableError(
+                    f"the node at {node.address} did not answer within {_ANSWER:g} s"
+                )
+            )
+            if node.address != self._head_address:
+                self._role.broken(node.node_id, str(failure))
+            raise failure from None
+
+        async def read() -> bytes:
+            data: Any = await call.read()
+            return b"" if data is grpc.aio.EOF else data
+
+        link = Link(read, call.write, call.done_writing)
+        self._linked(node, link)
+
+        async def run() -> None:
+            try:
+                await self._serve(node, link)
+            finally:
+                await channel.close()
+
+        self._spawn(run(), LINK)
+
+    # --- as a server ---
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        server = grpc.aio.server(options=OPTIONS)
+        server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    SERVICE,
+                    {
+                        JOIN: grpc.unary_unary_rpc_method_handler(self._serve_join),
+                        LINK: grpc.stream_stream_rpc_method_handler(self._serve_link),
+                        FETCH: grpc.unary_stream_rpc_method_handler(self._serve_fetch),
+                    },
+                ),
+            )
+        )
+        try:
+            port = server.add_insecure_port(join_address(settings.host, settings.port))
+        except RuntimeError as error:
+            raise why_not_bound(settings.host, settings.port, str(error)) from None
+        self.info = msgspec.structs.replace(self.info, address=join_address(settings.host, port))
+        await server.start()
+        self._server = server
+
+    async def _admit(self, context: Any) -> None:
+        """Check who calls, before anything that it sent is looked at."""
+        try:
+            check_caller(context.invocation_metadata() or (), self._settings.token)
+        except ClusterError as error:
+            _log.warning("refused a call from %s: %s", context.peer(), error)
+            await refuse(context, error)
+        await self._ready.wait()
+
+    async def _serve_join(self, request: bytes, context: Any) -> bytes:
+        await self._admit(context)
+        try:
+            node = msgspec.msgpack.decode(request, type=c.NodeInfo)
+            return _encode(c.Welcome(self._role.join(node)))
+        except (msgspec.DecodeError, ClusterError) as error:
+            _log.warning("refused a node at %s: %s", context.peer(), error)
+            failure = error if isinstance(error, ClusterError) else ClusterError(str(error))
+            await refuse(context, failure)
+            raise
+
+    async def _serve_link(self, _: Any, context: Any) -> None:
+        await self._admit(context)
+        try:
+            node = self._expected(dict(context.invocation_metadata()).get(NODE_KEY, b""))
+        except (msgspec.DecodeError, ClusterError) as error:
+            _log.warning("refused a link from %s: %s", context.peer(), error)
+            await refuse(context, ClusterError(str(error)))
+            raise
+
+        async def read() -> bytes:
+            data: Any = await context.read()
+            return b"" if data is grpc.aio.EOF else data
+
+        link = Link(read, context.write)
+        await context.send_initial_metadata(())
+        self._linked(node, link)
+        await self._serve(node, link)
+
+    def _expected(self, info: Any) -> c.NodeInfo:
+        node = msgspec.msgpack.decode(info, type=c.NodeInfo)
+        if not self._role.expects(node.node_id) or node.node_id in self._links:
+            raise ClusterError(f"node {node.node_id.hex()} is no member, or linked already")
+        return node
+
+    async def _serve_fetch(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        await self._admit(context)
+        try:
+            wanted = msgspec.msgpack.decode(request, type=FetchRequest)
+            async for found in self._events.serve_fetch(
+                wanted.object_id, wanted.offset, wanted.size
+            ):
+                for start in range(0, found.nbytes, _PIECE):
+                    yield bytes(found[start : start + _PIECE])
+        except (msgspec.DecodeError, FetchError) as error:
+            failure = error if isinstance(error, FetchError) else FetchError(str(error))
+            await refuse(context, failure)
+
+    # --- links ---
+
+    def _linked(self, node: c.NodeInfo, link: Link) -> None:
+        self._links[node.node_id] = link
+        self._nodes[node.node_id] = node
+        self._events.on_joined(node)
+        self._role.linked(node.node_id)
+
+    async def _serve(self, node: c.NodeInfo, link: Link) -> None:
+        """Serve a link until it ends, and say so."""
+        reason = "its connection was closed"
+        try:
+            await link.run(lambda message: self._on_message(node.node_id, link, message))
+        except ProtocolError as error:
+            reason = f"it sent what is no message: {error}"
+            _log.warning("node %s: %s", node.node_id.hex(), reason)
+        except grpc.aio.AioRpcError as error:
+            reason = f"its connection broke: {error.details()}"
+        finally:
+            if self._links.get(node.node_id) is link:
+                self.cut(node.node_id, reason)
+                if not self._closing:
+                    self._role.broken(node.node_id, reason)
+
+    def _on_message(self, node_id: bytes, link: Link, message: Any) -> None:
+        if self._links.get(node_id) is not link:
+            return  # it was given up
+        if not self._role.handle(node_id, message):
+            self._events.on_message(node_id, message)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._role.tick()
+
+    def _spawn(self, work: Any, name: str = "") -> None:
+        task = self._loop.create_task(work, name=name or None)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

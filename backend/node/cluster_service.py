@@ -1,0 +1,114 @@
+"""The cluster as this node knows it: who else there is, and how to reach them.
+
+A node by itself is a cluster of one, and imports nothing that only several need.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from millpond.scheduler.placement import Load
+
+from ..wire import cluster_messages as c
+
+if TYPE_CHECKING:
+    from ..cluster.grpc_links import GrpcLinks
+
+__all__ = ["ClusterService"]
+
+_log = logging.getLogger("millpond.node")
+
+
+class ClusterService:
+    """This node's part in the cluster.
+
+    Args:
+        info: of this node.
+        load: how busy it is.
+    """
+
+    def __init__(self, info: c.NodeInfo, load: Callable[[], Load]) -> None:
+        self.node_id = info.node_id
+        self.head_id = info.node_id
+        #: the members, this node included
+        self.nodes: dict[bytes, c.NodeInfo] = {info.node_id: info}
+        #: how busy the others are, as far as they have said so
+        self.loads: dict[bytes, Load] = {}
+        #: None as long as this node has no port
+        self.links: GrpcLinks | None = None
+        self.load = load
+        #: what to do with a message of another node
+        self.handlers: dict[type, Callable[[bytes, Any], None]] = {}
+        #: called when another node joined
+        self.joined: Callable[[c.NodeInfo], None] = lambda _: None
+        #: called when another node is gone, with the reason
+        self.left: Callable[[bytes, str], None] = lambda *_: None
+        #: called when the cluster is lost: its head is gone, or gave this node up
+        self.alone: Callable[[str], None] = lambda _: None
+        #: yields the bytes of an object: id, offset, size
+        self.serve_fetch: Callable[[bytes, int, int], AsyncIterator[memoryview]]
+
+    async def open(self, settings: c.ClusterSettings) -> None:
+        """Open this node's port, and join a cluster if the settings name one.
+
+        Raises:
+            ClusterError: it cannot be done.
+        """
+        from ..cluster.grpc_links import GrpcLinks
+
+        links = GrpcLinks(self.nodes[self.node_id], settings, self)
+        try:
+            head = await links.start()
+        except BaseException:
+            await links.close()
+            raise
+        self.links = links
+        self.head_id = head.node_id
+        self.nodes[self.node_id] = links.info
+
+    async def close(self) -> None:
+        """Leave the cluster."""
+        if self.links is not None:
+            await self.links.close()
+
+    def state(self, request: int) -> c.ClusterState:
+        """Return the members, for who asked."""
+        return c.ClusterState(request, list(self.nodes.values()), self.head_id)
+
+    # --- what the links tell ---
+
+    def on_joined(self, node: c.NodeInfo) -> None:
+        """A node is a member and can be sent messages."""
+        self.nodes[node.node_id] = node
+        self.joined(node)
+
+    def on_left(self, node_id: bytes, reason: str) -> None:
+        """A node is no member any more."""
+        node = self.nodes.pop(node_id)
+        self.loads.pop(node_id, None)
+        _log.info("node %s at %s is gone: %s", node_id.hex(), node.address, reason)
+        self.left(node_id, reason)
+
+    def on_load(self, node_id: bytes, load: Load) -> None:
+        """A node says how busy it is."""
+        if node_id in self.nodes:
+            self.loads[node_id] = load
+
+    def on_message(self, node_id: bytes, message: Any) -> None:
+        """Serve a message; a failure of ours is logged and does not end the link."""
+        handler = self.handlers.get(type(message))
+        if handler is None:
+            _log.warning("ignoring a %s message of a node", type(message).__name__)
+            return
+        try:
+            handler(node_id, message)
+        except Exception:  # noqa: BLE001 - one bad message must not end the node
+            _log.exception("handling a %s message of a node failed", type(message).__name__)
+
+    def on_alone(self, reason: str) -> None:
+        """The cluster is lost: this node is one of its own now."""
+        _log.warning("this node is on its own: %s", reason)
+        self.head_id = self.node_id
+        self.alone(reason)

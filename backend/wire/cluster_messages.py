@@ -1,0 +1,155 @@
+"""Messages between nodes, and between a node and whoever starts it or asks about the cluster.
+
+Kept apart from `messages` for their subject only: they are part of the same union and protocol.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from millpond.scheduler.placement import Load
+
+__all__ = [
+    "ClusterMessage",
+    "ClusterSettings",
+    "ClusterState",
+    "GetCluster",
+    "Heartbeat",
+    "Joined",
+    "Leave",
+    "Loads",
+    "NodeInfo",
+    "NodeLeft",
+    "NodeUnreachable",
+    "Removed",
+    "ReportLoad",
+    "Welcome",
+]
+
+
+class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of a node for as long as it is a member."""
+
+    node_id: bytes
+    #: host:port where other nodes reach it; empty while it has no port open
+    address: str
+    #: name of its machine
+    host: str
+    #: process id of the node on that machine
+    pid: int
+    #: everything tasks can ask for there, in counted units
+    resources: dict[str, int]
+    #: bytes of its object store
+    store: int
+    #: a driver started it and runs beside it
+    has_driver: bool
+
+
+class ClusterSettings(msgspec.Struct, array_like=True):
+    """How a node opens its port and which cluster it joins. Never printed: it holds the token."""
+
+    #: host:port of the head to join; empty: this node is the head
+    head: str
+    #: where to listen; port 0: any that is free
+    host: str
+    port: int
+    token: str
+    #: seconds of silence after which a node is taken for dead
+    patience: float = 10.0
+
+    def __repr__(self) -> str:
+        return f"ClusterSettings(head={self.head!r}, host={self.host!r}, port={self.port})"
+
+
+# --- between a node and whoever starts it ----------------------------------------------------
+
+
+class Joined(msgspec.Struct, array_like=True, tag=110):
+    """Node to starter: it is a member of its cluster now, or why it is not."""
+
+    #: host:port of this node
+    address: str
+    #: name of a class of `millpond.errors`, empty when all is well, and its text
+    error: str = ""
+    text: str = ""
+
+
+# --- between nodes: membership ---------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, array_like=True, tag=111):
+    """Head to a node that asked to join: those to connect to, the head first."""
+
+    members: list[NodeInfo]
+
+
+class Heartbeat(msgspec.Struct, array_like=True, tag=112):
+    """Between a node and the head, when nothing else was said for a while."""
+
+
+class ReportLoad(msgspec.Struct, array_like=True, tag=113):
+    """Node to head: how busy it is."""
+
+    load: Load
+
+
+class Loads(msgspec.Struct, array_like=True, tag=114):
+    """Head to node: what others reported."""
+
+    loads: list[tuple[bytes, Load]]
+
+
+class NodeUnreachable(msgspec.Struct, array_like=True, tag=115):
+    """Node to head: the link with this other node broke, or cannot be made."""
+
+    node_id: bytes
+    reason: str
+
+
+class NodeLeft(msgspec.Struct, array_like=True, tag=116):
+    """Head to node: this other one is no member any more."""
+
+    node_id: bytes
+    reason: str
+
+
+class Leave(msgspec.Struct, array_like=True, tag=117):
+    """Node to head: goodbye."""
+
+
+class Removed(msgspec.Struct, array_like=True, tag=118):
+    """Head to node: you are no member any more."""
+
+    reason: str
+
+
+# --- between a process and its node ----------------------------------------------------------
+
+
+class GetCluster(msgspec.Struct, array_like=True, tag=120):
+    """Asks a node who is in its cluster; answered by `ClusterState`."""
+
+    request: int
+
+
+class ClusterState(msgspec.Struct, array_like=True, tag=121):
+    """Answers GetCluster: the members that this node knows, itself included."""
+
+    request: int
+    nodes: list[NodeInfo]
+    head_id: bytes
+
+
+ClusterMessage = (
+    Joined
+    | Welcome
+    | Heartbeat
+    | ReportLoad
+    | Loads
+    | NodeUnreachable
+    | NodeLeft
+    | Leave
+    | Removed
+    | GetCluster
+    | ClusterState
+)
