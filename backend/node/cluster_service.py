@@ -45,6 +45,8 @@ class ClusterService:
         self.joined: Callable[[c.NodeInfo], None] = lambda _: None
         #: called when another node is gone, with the reason
         self.left: Callable[[bytes, str], None] = lambda *_: None
+        #: called when another node said how busy it is
+        self.loaded: Callable[[bytes, Load], None] = lambda *_: None
         #: called when the cluster is lost: its head is gone, or gave this node up
         self.alone: Callable[[str], None] = lambda _: None
         #: yields the bytes of an object: id, offset, size
@@ -95,6 +97,7 @@ class ClusterService:
         """A node says how busy it is."""
         if node_id in self.nodes:
             self.loads[node_id] = load
+            self.loaded(node_id, load)
 
     def on_message(self, node_id: bytes, message: Any) -> None:
         """Serve a message; a failure of ours is logged and does not end the link."""

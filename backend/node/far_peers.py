@@ -160,9 +160,7 @@ class FarPeers:
         if type(inner) in _FROM_AFAR:
             self._here.handle(sender, inner)
         else:
-            _log.warning(
-                "ignoring a %s message of %s", type(inner).__name__, message.sender.hex()
-            )
+            _log.warning("ignoring a %s message of %s", type(inner).__name__, message.sender.hex())
 
     def _died(self, process_id: bytes) -> None:
         self._peers.pop(process_id, None)

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from millpond.objectstore.spill.checked_file import CheckedDraft
-from millpond.scheduler.pulling import Fetch, GiveUp, PullQueue
 from millpond.scheduler.pulling import Command as PullCommand
+from millpond.scheduler.pulling import Fetch, GiveUp, PullQueue
 
 from ..cluster.links import FetchError
 from ..wire.ids import owner_of
-from ..wire.messages import IN_ARENA, IN_FILE, UNREACHABLE, CopiesMade, Copies, Location
+from ..wire.messages import IN_ARENA, IN_FILE, UNREACHABLE, Copies, CopiesMade, Location
 
 if TYPE_CHECKING:
     from .cluster_service import ClusterService
@@ -131,9 +131,8 @@ class Pulls:
     async def _fetch(self, fetch: Fetch) -> None:
         object_id, target = fetch.object_id, self._targets[fetch.object_id]
         links = self._cluster.links
+        assert links is not None, "only members are sources"
         try:
-            if links is None:
-                raise FetchError("this node is on its own")
             await links.fetch(fetch.node_id, object_id, target.view, fetch.offset)
             if target.draft is not None:
                 await asyncio.to_thread(target.draft.finish)

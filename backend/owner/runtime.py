@@ -22,7 +22,7 @@ from ..errors import NodeDiedError, NotInitializedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.channel import Channel
-from ..wire.cluster_messages import ClusterState
+from ..wire.cluster_messages import ClusterState, GetCluster
 from ..wire.ids import ObjectIds, ProcessId, node_of, owner_of
 from ..wire.reactor import Connection, Reactor
 from .access import Access
@@ -208,6 +208,11 @@ class Runtime:
         """
         node_id = node_of(any_id)
         return self.node if node_id == self.node_id else self.afar.channel(node_id)
+
+    def other_resources(self) -> list[dict[str, int]]:
+        """Return what each other node of the cluster has, in counted units."""
+        state: ClusterState = self.requests.ask(self.node, GetCluster(0))
+        return [info.resources for info in state.nodes if info.node_id != self.node_id]
 
     def close(self) -> None:
         """Stop all threads and fail everything that waits."""
