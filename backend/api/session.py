@@ -23,7 +23,7 @@ from ..owner.refs import ObjectRef
 from ..owner.runtime import Runtime
 from ..wire import messages as m
 from ..wire.ids import driver_of
-from .joining import cluster_settings
+from .joining import join_settings
 from .log_printer import LogPrinter
 from .node_process import NodeProcess
 from .settings import Settings
@@ -85,7 +85,7 @@ class Session:
             settings,
             heavy_imports.met() if settings.preload is None else [],
             has_driver=True,
-            cluster=cluster_settings(settings),
+            cluster=None if settings.address is None else join_settings(settings.address),
         )
         mapping = ArenaMapping(self.node.arena_fd, settings.object_store_memory)
         os.close(self.node.arena_fd)
@@ -139,8 +139,9 @@ def init(
     A second call returns the same context; only settings given again must be the same.
 
     Args:
-        address: host:port of a cluster's head (``MILLPOND_ADDRESS``; else a cluster of this machine
-            alone). The token is read from ``MILLPOND_TOKEN``, or found if the head runs here.
+        address: host:port of a cluster's head, or "auto" for the cluster that this machine is part
+            of (``MILLPOND_ADDRESS``; else this machine alone). The cluster's token is read from
+            ``MILLPOND_TOKEN``, or found where a node of yours runs on this machine.
         num_cpus: tasks that run side by side on this machine (the CPUs this process may use).
         resources: custom resources that tasks can ask for, name -> amount.
         object_store_memory: bytes of shared memory for objects (30 % of the machine's).

@@ -105,7 +105,7 @@ class Settings:
                 f"object_store_memory is {size} bytes; the least is {_SMALLEST_STORE}"
             )
         self._check_task_memory(machine)
-        if self.counted_resources()["CPU"] == 0:
+        if self.counted_resources()["CPU"] == 0 and self.address is None:
             raise ConfigurationError(f"num_cpus must be more than 0, it is {self.num_cpus!r}")
 
     def _check_task_memory(self, machine: int) -> None:

@@ -7,9 +7,11 @@ import ipaddress
 import os
 import socket
 
+import psutil
+
 from ..errors import ConfigurationError, PortError
 
-__all__ = ["is_loopback", "join_address", "split_address", "why_not_bound"]
+__all__ = ["is_loopback", "join_address", "reachable_host", "split_address", "why_not_bound"]
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -39,6 +41,27 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def reachable_host(host: str) -> str:
+    """Return where others reach a node that listens on a host, which may be the wildcard."""
+    try:
+        if not ipaddress.ip_address(host).is_unspecified:
+            return host
+    except ValueError:
+        return host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for addresses in psutil.net_if_addrs().values():
+        for found in addresses:
+            name = found.address.partition("%")[0]
+            if found.family == family and not _only_local(name):
+                return name
+    return "::1" if ":" in host else "127.0.0.1"
+
+
+def _only_local(host: str) -> bool:
+    address = ipaddress.ip_address(host)
+    return address.is_loopback or address.is_link_local
 
 
 def why_not_bound(host: str, port: int, text: str) -> PortError:

@@ -6,9 +6,10 @@ process that forks ever does.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 # What goes wrong is told by our errors; the library would print it as well.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -17,8 +18,12 @@ import grpc.aio
 import msgspec
 
 from .. import errors
-from ..errors import ClusterError, HeadUnreachableError
+from ..errors import CertificateError, ClusterError, HeadUnreachableError
+from ..wire.cluster_messages import ClusterSettings
 from .links import FetchError
+
+if TYPE_CHECKING:
+    from .certificates import Certificates
 
 __all__ = [
     "FETCH",
@@ -28,8 +33,12 @@ __all__ = [
     "OPTIONS",
     "SERVICE",
     "FetchRequest",
+    "channel_credentials",
+    "channel_options",
     "explain",
+    "make_certificates",
     "refuse",
+    "server_credentials",
 ]
 
 SERVICE: Final = "millpond.Cluster"
@@ -57,6 +66,10 @@ OPTIONS: Final[Sequence[tuple[str, Any]]] = (
 )
 
 
+#: parts of what the library says when a handshake fails
+_SIGNS_OF_TLS: Final = ("handshake", "SSL", "CERTIFICATE", "certificate")
+
+
 class FetchRequest(msgspec.Struct, array_like=True):
     """Asks for ``size`` bytes of an object, from ``offset`` on."""
 
@@ -82,9 +95,51 @@ def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
         error: of the call.
         address: that was called.
     """
-    text = error.details() or error.code().name
+    text = " ".join((error.details() or error.code().name).split())
     name = dict(error.trailing_metadata() or ()).get(_ERROR_KEY, "")
     kind = getattr(errors, str(name), None) if name else None
     if isinstance(kind, type) and issubclass(kind, ClusterError):
         return kind(f"the node at {address} refused: {text}")
+    if any(sign in text for sign in _SIGNS_OF_TLS):
+        return CertificateError(
+            f"no trust between this node and the one at {address}: its certificate is not of this "
+            f"cluster (is the token the same?), not valid now, or it does not use TLS. {text}"
+        )
     return HeadUnreachableError(f"no millpond node answers at {address}: {text}")
+
+
+def make_certificates(settings: ClusterSettings) -> Certificates:
+    """Return this node's certificates: of the cluster's token, or from files.
+
+    Raises:
+        CertificateError: the files are not usable.
+    """
+    from .certificates import derived_certificates, read_certificates
+
+    now = dt.datetime.now(dt.UTC)
+    if settings.files is not None:
+        return read_certificates(settings.files, now)
+    return derived_certificates(settings.token, now)
+
+
+def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Return what a server needs to show its certificate and ask for the client's."""
+    return grpc.ssl_server_credentials(
+        [(certificates.key, certificates.certificate)],
+        root_certificates=certificates.authority,
+        require_client_auth=True,
+    )
+
+
+def channel_credentials(certificates: Certificates) -> grpc.ChannelCredentials:
+    """Return what a client needs to show its certificate and check the server's."""
+    return grpc.ssl_channel_credentials(
+        certificates.authority, certificates.key, certificates.certificate
+    )
+
+
+def channel_options(certificates: Certificates) -> Sequence[tuple[str, Any]]:
+    """Return the options of a channel that uses TLS."""
+    if certificates.name is None:
+        return OPTIONS
+    return (*OPTIONS, ("grpc.ssl_target_name_override", certificates.name))

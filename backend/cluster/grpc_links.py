@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc.aio
 import msgspec
 
 from ..errors import ClusterError, HeadUnreachableError, ProtocolError
 from ..wire import cluster_messages as c
-from .addresses import join_address, why_not_bound
+from .addresses import join_address, reachable_host, why_not_bound
 from .calls import (
     FETCH,
     JOIN,
@@ -25,14 +25,21 @@ from .calls import (
     OPTIONS,
     SERVICE,
     FetchRequest,
+    channel_credentials,
+    channel_options,
     explain,
+    make_certificates,
     refuse,
+    server_credentials,
 )
 from .link import Link
 from .links import FetchError, LinkEvents
 from .membership import Membership
 from .roles import TICK, HeadRole, MemberRole, Role
 from .security import check_caller, credentials
+
+if TYPE_CHECKING:
+    from .certificates import Certificates
 
 __all__ = ["GrpcLinks"]
 
@@ -64,6 +71,7 @@ class GrpcLinks:
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._metadata = credentials(settings.token)
+        self._certificates: Certificates | None = None
         self._server: Any = None
         self._role: Role
         #: the role is known
@@ -193,7 +201,12 @@ class GrpcLinks:
     # --- as a client ---
 
     def _open(self, address: str) -> Any:  # its stubs know no calls without serializers
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
+        certificates = self._certificates
+        if certificates is None:
+            return grpc.aio.insecure_channel(address, options=OPTIONS)
+        return grpc.aio.secure_channel(
+            address, channel_credentials(certificates), options=channel_options(certificates)
+        )
 
     async def _ask_to_join(self) -> list[c.NodeInfo]:
         address = self._settings.head
@@ -253,6 +266,8 @@ class GrpcLinks:
 
     async def _listen(self) -> None:
         settings = self._settings
+        if settings.tls:
+            self._certificates = make_certificates(settings)
         server = grpc.aio.server(options=OPTIONS)
         server.add_generic_rpc_handlers(
             (
@@ -267,10 +282,16 @@ class GrpcLinks:
             )
         )
         try:
-            port = server.add_insecure_port(join_address(settings.host, settings.port))
+            address = join_address(settings.host, settings.port)
+            if self._certificates is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, server_credentials(self._certificates))
         except RuntimeError as error:
             raise why_not_bound(settings.host, settings.port, str(error)) from None
-        self.info = msgspec.structs.replace(self.info, address=join_address(settings.host, port))
+        self.info = msgspec.structs.replace(
+            self.info, address=join_address(reachable_host(settings.host), port)
+        )
         await server.start()
         self._server = server
 

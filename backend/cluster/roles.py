@@ -154,10 +154,11 @@ class HeadRole:
         for command in gone:
             self._loads.pop(command.node_id, None)
             self._changed.discard(command.node_id)
+            for member in self._outside.members():
+                if member != command.node_id:
+                    self._outside.send(member, c.NodeLeft(command.node_id, command.reason))
             self._outside.send(command.node_id, c.Removed(command.reason))
             self._outside.cut(command.node_id, command.reason)
-            for member in self._outside.members():
-                self._outside.send(member, c.NodeLeft(command.node_id, command.reason))
 
 
 class MemberRole:
@@ -247,8 +248,8 @@ class MemberRole:
 
     def leave(self) -> None:
         """Say goodbye to the head."""
-        self._outside.send(self._head.node_id, c.Leave())
         self._alone = "this node ends"
+        self._outside.send(self._head.node_id, c.Leave())
         for member in self._outside.members():
             self._outside.cut(member, self._alone)
 

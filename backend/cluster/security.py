@@ -41,10 +41,8 @@ def check_caller(metadata: Iterable[tuple[str, str | bytes]], token: str) -> Non
         VersionMismatchError: the caller runs another version.
     """
     given: Mapping[str, str | bytes] = dict(metadata)
-    presented = given.get(_TOKEN, "")
-    if isinstance(presented, str):
-        presented = presented.encode()
-    if not hmac.compare_digest(presented, token.encode()):
+    presented = str(given.get(_TOKEN, ""))
+    if not hmac.compare_digest(presented.encode(), token.encode()):
         what = "a wrong token" if presented else "no token"
         raise AuthenticationError(
             f"{what} was given. The cluster's token is what `millpond token` prints on its head; "

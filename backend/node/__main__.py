@@ -24,6 +24,7 @@ from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
 from millpond.scheduler.resources import UNIT
 
+from ..cluster.cluster_file import KnownCluster, write_cluster_file
 from ..errors import ClusterError
 from ..wire import cluster_messages as c
 from ..wire import messages as m
@@ -182,7 +183,9 @@ async def _serve(
     server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
     server.cluster = _cluster_service(settings, server)
     server.join(FarService(server, server.cluster, loop))
-    if settings.cluster is not None and not await _open(settings.cluster, server, driver):
+    if settings.cluster is not None and not await _open(
+        settings.cluster, server, driver, settings.session_dir
+    ):
         server.pool.close()
         return
     listener = await loop.create_unix_server(
@@ -231,7 +234,9 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     return cluster
 
 
-async def _open(settings: c.ClusterSettings, server: NodeServer, starter: socket.socket) -> bool:
+async def _open(
+    settings: c.ClusterSettings, server: NodeServer, starter: socket.socket, session_dir: str
+) -> bool:
     """Open this node's port and tell the starter; False when it cannot be done."""
     cluster = server.cluster
     answer = c.Joined("")
@@ -243,6 +248,10 @@ async def _open(settings: c.ClusterSettings, server: NodeServer, starter: socket
         answer = c.Joined("", ClusterError.__name__, f"{error}: pip install 'millpond[cluster]'")
     else:
         answer.address = cluster.nodes[cluster.node_id].address
+        head = cluster.nodes[cluster.head_id].address
+        is_head = cluster.head_id == cluster.node_id
+        known = KnownCluster(settings.head or head, settings.token, settings.tls, is_head)
+        write_cluster_file(session_dir, known)
     starter.setblocking(True)
     with contextlib.suppress(OSError):  # it has gone: that is noticed where it is waited for
         starter.sendall(encode_frame(answer))

@@ -60,13 +60,14 @@ class ClusterService:
         """
         from ..cluster.grpc_links import GrpcLinks
 
-        links = GrpcLinks(self.nodes[self.node_id], settings, self)
+        # Members may say something, and want an answer, before all of them are known.
+        links = self.links = GrpcLinks(self.nodes[self.node_id], settings, self)
         try:
             head = await links.start()
         except BaseException:
+            self.links = None
             await links.close()
             raise
-        self.links = links
         self.head_id = head.node_id
         self.nodes[self.node_id] = links.info
 

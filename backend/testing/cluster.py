@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ..api.joining import TOKEN_VARIABLE, cluster_settings, head_settings, new_token
+from ..api.joining import head_settings, join_settings, new_token
 from ..api.node_process import NodeProcess
 from ..api.session import init, shutdown
 from ..api.settings import Settings
@@ -55,6 +55,7 @@ class Cluster:
         resources: custom resources of each, name -> amount.
         preload: modules that workers have imported beforehand.
         patience: seconds of silence after which a node is taken for dead.
+        tls: have the nodes talk over TLS.
         settings: more settings for each node, as for `millpond.init`.
 
     Attributes:
@@ -70,12 +71,14 @@ class Cluster:
         resources: Mapping[str, float] | None = None,
         preload: Iterable[str] | None = (),
         patience: float = 10.0,
+        tls: bool = False,
         **settings: Any,
     ) -> None:
         self.nodes: list[ClusterNode] = []
         self.address = ""
         self._token = new_token()
         self._patience = patience
+        self._tls = tls
         self._defaults = {
             "num_cpus": num_cpus,
             "resources": resources,
@@ -94,18 +97,19 @@ class Cluster:
 
     def add_node(self, **settings: Any) -> ClusterNode:
         """Start one more node, with other settings than the rest if you like."""
-        checked = Settings.checked(**{**self._defaults, **settings, "address": self.address})
-        cluster = self._cluster_settings(checked)
-        process = NodeProcess(checked, [], has_driver=False, cluster=cluster)
+        checked = Settings.checked(**{**self._defaults, **settings})
+        process = NodeProcess(checked, [], has_driver=False, cluster=self._cluster_settings())
         os.close(process.arena_fd)
         node = ClusterNode(process)
         self.address = self.address or node.address
         self.nodes.append(node)
         return node
 
-    def _cluster_settings(self, settings: Settings) -> ClusterSettings:
-        found = cluster_settings(settings, token=self._token) if self.address else None
-        found = found or head_settings(token=self._token)
+    def _cluster_settings(self) -> ClusterSettings:
+        if self.address:
+            found = join_settings(self.address, token=self._token)
+        else:
+            found = head_settings(token=self._token, tls=self._tls)
         found.patience = self._patience
         return found
 
@@ -115,22 +119,15 @@ class Cluster:
         Returns:
             What `millpond.init` returns.
         """
-        before = os.environ.get(TOKEN_VARIABLE)
-        os.environ[TOKEN_VARIABLE] = self._token
-        try:
-            return init(
-                **{
-                    "address": self.address,
-                    "num_cpus": 1,
-                    "object_store_memory": self._defaults["object_store_memory"],
-                    "preload": self._defaults["preload"],
-                    **settings,
-                }
-            )
-        finally:
-            del os.environ[TOKEN_VARIABLE]
-            if before is not None:
-                os.environ[TOKEN_VARIABLE] = before
+        return init(
+            **{
+                "address": self.address,
+                "num_cpus": 1,
+                "object_store_memory": self._defaults["object_store_memory"],
+                "preload": self._defaults["preload"],
+                **settings,
+            }
+        )
 
     def kill(self, node: ClusterNode) -> None:
         """Kill a node with all its workers, as if its machine had lost its power."""

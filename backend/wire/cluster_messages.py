@@ -23,6 +23,7 @@ __all__ = [
     "NodeUnreachable",
     "Removed",
     "ReportLoad",
+    "TlsFiles",
     "Welcome",
 ]
 
@@ -45,6 +46,14 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     has_driver: bool
 
 
+class TlsFiles(msgspec.Struct, array_like=True, frozen=True):
+    """Paths of PEM files."""
+
+    authority: str
+    certificate: str
+    key: str
+
+
 class ClusterSettings(msgspec.Struct, array_like=True):
     """How a node opens its port and which cluster it joins. Never printed: it holds the token."""
 
@@ -54,6 +63,9 @@ class ClusterSettings(msgspec.Struct, array_like=True):
     host: str
     port: int
     token: str
+    #: talk over TLS, with certificates of the token's, or those of the files
+    tls: bool = False
+    files: TlsFiles | None = None
     #: seconds of silence after which a node is taken for dead
     patience: float = 10.0
 
