@@ -31,6 +31,8 @@ Copies = Mapping[bytes, bool]
 _COPIES: Final = 8
 #: Nodes that are compared because they hold arguments; two more are drawn.
 _HOLDERS: Final = 4
+#: Nodes that are looked at for a free slot.
+_SPREAD: Final = 8
 #: Moving bytes keeps others from moving theirs: it costs more than the time that it takes.
 _BURDEN: Final = 8
 #: Seconds that tasks are taken to run as long as nobody knows: else the first ones, all sent at
@@ -202,6 +204,22 @@ class Placement:
     def cost(self, node: bytes, need: Need, copies: Callable[[bytes], Copies]) -> float:
         """Return the seconds until a task could begin on a node, as far as that is known."""
         return self._cost_of(need, _Held(need.arguments, copies), node)
+
+    def free_slots(self, shape: Mapping[str, int], but: bytes) -> dict[bytes, int]:
+        """Return a few nodes that could run something at once, and how much, in random order.
+
+        Args:
+            shape: that they must have.
+            but: a node that is not asked for.
+        """
+        nodes = self._everybody.nodes
+        free = {}
+        for node in self._rng.sample(nodes, min(_SPREAD, len(nodes))):
+            known = self._nodes[node]
+            slots = known.load.slots - known.load.tasks - known.sent
+            if slots > 0 and node != but and self._able(node, shape):
+                free[node] = slots
+        return free
 
     def _candidates(self, need: Need, held: _Held) -> list[bytes]:
         """Return a few nodes that have such resources, in random order."""

@@ -40,9 +40,10 @@ class LeaseQueue:
     Args:
         resources: of the node, in counted units.
         capacity: bytes of the object store.
+        first_lease: leases are numbered from here on.
     """
 
-    def __init__(self, resources: Mapping[str, int], capacity: int) -> None:
+    def __init__(self, resources: Mapping[str, int], capacity: int, first_lease: int = 1) -> None:
         self.pool = ResourcePool(resources)
         #: what is left beside the actors, which do not end by themselves
         self._lasting = ResourcePool(resources)
@@ -53,7 +54,7 @@ class LeaseQueue:
         self._owners: dict[bytes, OwnerQueue] = {}
         #: owners in the order of their turns
         self._turns: list[bytes] = []
-        self._lease_ids = itertools.count(1)
+        self._lease_ids = itertools.count(first_lease)
         self._shapes: dict[bytes, dict[str, int]] = {}
         #: the request that waits for memory
         self._memory_turn: Request | None = None
@@ -181,6 +182,18 @@ class LeaseQueue:
     def owners(self) -> list[bytes]:
         """Return the owners that asked for anything and live."""
         return list(self._turns)
+
+    def leases_wanted(self, owner: bytes) -> dict[bytes, tuple[int, int]]:
+        """Return the leases that an owner waits for: shape -> count, order of the first task."""
+        waiting = self._owners.get(owner)
+        if waiting is None:
+            return {}
+        return {shape: (count, order) for shape, (count, order) in waiting.leases_wanted.items()}
+
+    @property
+    def waiting(self) -> int:
+        """How many requests and leases are waited for."""
+        return sum(owner.waiting for owner in self._owners.values())
 
     def recalls(self) -> list[Grant]:
         """Return the leases to ask back now, because others wait for their resources."""

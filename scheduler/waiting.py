@@ -33,6 +33,12 @@ class OwnerQueue:
         self._withdrawn: set[Hashable] = set()
         self._serial = itertools.count()
 
+    @property
+    def waiting(self) -> int:
+        """How many requests and leases it waits for."""
+        requests = sum(len(heap) for heap in self._requests.values()) - len(self._withdrawn)
+        return requests + sum(count for count, _ in self.leases_wanted.values())
+
     def add(self, request: Request) -> None:
         """Put a request in its place."""
         heap = self._requests.setdefault(request.shape, [])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import cloudpickle
 
-from millpond.scheduler.resources import EXPECTED_MEMORY, amount, pack_shape, quantity
+from millpond.scheduler.resources import EXPECTED_MEMORY, amount, covers, pack_shape, quantity
 
 from ..errors import ResourceError
 
@@ -26,20 +26,32 @@ class _Resources:
         """Return the bytes of heap that it says it needs, 0 when it does not say."""
         return int(self.memory or 0)
 
-    def shape(self, default_cpus: float, total: Mapping[str, int]) -> bytes:
+    def shape(
+        self,
+        default_cpus: float,
+        total: Mapping[str, int],
+        others: Callable[[], Sequence[Mapping[str, int]]] = tuple,
+    ) -> bytes:
         """Return the packed resources.
 
+        Args:
+            default_cpus: CPUs, where the options do not say.
+            total: what this machine has, in counted units.
+            others: tells the same of the other nodes of the cluster.
+
         Raises:
-            ResourceError: the machine can never provide them.
+            ResourceError: no node can ever provide them.
         """
         shape = _counted(self, default_cpus)
-        for resource, needed in shape.items():
-            if needed > total.get(resource, 0):
-                has = quantity(total.get(resource, 0))
-                raise ResourceError(
-                    f"{quantity(needed):g} of resource {resource!r} were asked for, but this "
-                    f"machine has {has:g}: ask for less, or give millpond.init more"
-                )
+        lacking = [name for name, needed in shape.items() if needed > total.get(name, 0)]
+        if lacking and not any(covers(other, shape) for other in others()):
+            name = lacking[0]
+            has = quantity(total.get(name, 0))
+            raise ResourceError(
+                f"{quantity(shape[name]):g} of resource {name!r} were asked for, but this machine "
+                f"has {has:g}, and no other node has all that was asked for: ask for less, or give "
+                "millpond.init more"
+            )
         return pack_shape(shape)
 
 

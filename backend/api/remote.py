@@ -91,7 +91,7 @@ class RemoteFunction:
         exported = self._exported
         if exported is None or exported[0] != runtime.process_id:
             function_id = runtime.export(self._function)
-            shape = self._options.shape(1, runtime.resources)
+            shape = self._options.shape(1, runtime.resources, runtime.other_resources)
             exported = self._exported = (runtime.process_id, function_id, shape)
         options = self._options
         count = options.num_returns
@@ -162,7 +162,7 @@ class ActorClass:
             runtime.ids.reserve(1),
             runtime.export(self._class),
             f"{self._name}.__init__",
-            self._options.shape(0, runtime.resources),
+            self._options.shape(0, runtime.resources, runtime.other_resources),
             kind=m.ACTOR_CREATE,
             memory=self._options.declared_memory(),
         )

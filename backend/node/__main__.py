@@ -34,6 +34,7 @@ from ..worker.process import prepare_worker
 from . import recorder, zygote
 from .actor_service import ActorService
 from .cluster_service import ClusterService
+from .far_service import FarService
 from .fetch_service import FetchService
 from .lookahead import Lookahead
 from .memory_report import MemoryReporter
@@ -143,7 +144,8 @@ async def _serve(
     server = NodeServer(loop, node_id)
     if trace := os.environ.get(recorder.VARIABLE):
         server.handle = recorder.recording(trace, server.handle)  # type: ignore[method-assign, assignment]
-    queue = LeaseQueue(settings.resources, settings.object_store_memory)
+    first_lease = int.from_bytes(node_id, "big") << 32  # lease ids differ among nodes
+    queue = LeaseQueue(settings.resources, settings.object_store_memory, first_lease)
     patience = settings.spill.disk_full_timeout if settings.spill is not None else 0.0
     server.objects = ObjectService(
         arena, storage, loop, validate=settings.validate, disk_full_timeout=patience
@@ -179,6 +181,7 @@ async def _serve(
     server.tasks.actors = server.actors
     server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
     server.cluster = _cluster_service(settings, server)
+    server.join(FarService(server, server.cluster, loop))
     if settings.cluster is not None and not await _open(
         settings.cluster, server, driver, settings.session_dir
     ):
@@ -218,8 +221,10 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
 
     def load() -> Load:
         store = server.objects.statistics()
+        tasks = server.tasks
         slots = settings.resources["CPU"] // UNIT
-        return Load(len(server.tasks.queue.grants), slots, 0.0, store.capacity - store.used)
+        free = store.capacity - store.used
+        return Load(tasks.load, slots, tasks.run_time, free, server.far.pulls.inbound)
 
     cluster = ClusterService(info, load)
     if not settings.has_driver:

@@ -10,7 +10,7 @@ from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
 from ..wire import messages as m
 
 if TYPE_CHECKING:
-    from .server import Peer
+    from .far_peers import AnyPeer
     from .worker_pool import Worker, WorkerPool
 
 __all__ = ["ActorService"]
@@ -50,7 +50,7 @@ class ActorService:
         self,
         queue: LeaseQueue,
         pump: Callable[[], None],
-        peer: Callable[[bytes], Peer | None],
+        peer: Callable[[bytes], AnyPeer | None],
     ) -> None:
         self._queue = queue
         self._pump = pump
@@ -134,6 +134,23 @@ class ActorService:
             actor.callers.discard(process_id)
             if actor.owner == process_id:
                 self.kill(actor_id, graceful=False)
+
+    def can_be_elsewhere(self, actor_id: bytes) -> bool:
+        """Whether nothing was said of an actor yet, but that some want to call it."""
+        actor = self._actors.get(actor_id)
+        return actor is None or not (actor.death or actor.ending)
+
+    def hand_over(self, actor_id: bytes) -> set[bytes]:
+        """Another node runs an actor: return those who want to call it."""
+        actor = self._actors.pop(actor_id, None)
+        return set() if actor is None else actor.callers
+
+    def died_elsewhere(self, actor_id: bytes, callers: set[bytes], reason: str) -> None:
+        """The node that ran an actor is gone; its owner knows that."""
+        actor = self._find(actor_id)
+        actor.callers = callers
+        actor.death = reason
+        self._tell(actor, callers)
 
     def _find(self, actor_id: bytes) -> _Actor:
         """Return an actor; its creation may still wait for arguments at its owner."""

@@ -45,6 +45,8 @@ class ClusterService:
         self.joined: Callable[[c.NodeInfo], None] = lambda _: None
         #: called when another node is gone, with the reason
         self.left: Callable[[bytes, str], None] = lambda *_: None
+        #: called when another node said how busy it is
+        self.loaded: Callable[[bytes, Load], None] = lambda *_: None
         #: called when the cluster is lost: its head is gone, or gave this node up
         self.alone: Callable[[str], None] = lambda _: None
         #: yields the bytes of an object: id, offset, size
@@ -58,13 +60,14 @@ class ClusterService:
         """
         from ..cluster.grpc_links import GrpcLinks
 
-        links = GrpcLinks(self.nodes[self.node_id], settings, self)
+        # Members may say something, and want an answer, before all of them are known.
+        links = self.links = GrpcLinks(self.nodes[self.node_id], settings, self)
         try:
             head = await links.start()
         except BaseException:
+            self.links = None
             await links.close()
             raise
-        self.links = links
         self.head_id = head.node_id
         self.nodes[self.node_id] = links.info
 
@@ -95,6 +98,7 @@ class ClusterService:
         """A node says how busy it is."""
         if node_id in self.nodes:
             self.loads[node_id] = load
+            self.loaded(node_id, load)
 
     def on_message(self, node_id: bytes, message: Any) -> None:
         """Serve a message; a failure of ours is logged and does not end the link."""

@@ -19,8 +19,8 @@ from millpond.scheduler.queue import LeaseQueue
 from ..wire import messages as m
 
 if TYPE_CHECKING:
+    from .far_peers import AnyPeer
     from .object_service import ObjectService
-    from .server import Peer
 
 __all__ = ["Lookahead"]
 
@@ -46,7 +46,7 @@ class Lookahead:
         self,
         queue: LeaseQueue,
         objects: ObjectService,
-        peer: Callable[[bytes], Peer | None],
+        peer: Callable[[bytes], AnyPeer | None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._queue = queue

@@ -42,6 +42,7 @@ from ..wire.messages import (
     PRESENT,
     REFUSED,
     UNREACHABLE,
+    Copies,
     Location,
 )
 from .file_work import FileWork
@@ -107,6 +108,8 @@ class ObjectService:
         self.may_free: Callable[[AbstractSet[bytes], AbstractSet[bytes]], bool] = (
             lambda holding, waiting: bool(holding - waiting)
         )
+        #: begins to fetch objects from other nodes, those that are not here
+        self.fetch: Callable[[Sequence[Copies]], None] = lambda _: None
         #: called after every event
         self.changed: Callable[[], None] = lambda: None
         self._disk_full_timeout = disk_full_timeout
@@ -179,13 +182,25 @@ class ObjectService:
         self.pin([object_id], client, tried)
 
     def pin(
-        self, object_ids: Sequence[bytes], client: bytes, answer: Callable[[list[Location]], None]
+        self,
+        object_ids: Sequence[bytes],
+        client: bytes,
+        answer: Callable[[list[Location]], None],
+        copies: Sequence[Copies] = (),
     ) -> list[int]:
         """Pin objects for a process; ``answer`` gets where each can be read.
+
+        Args:
+            object_ids: the objects.
+            client: the process.
+            answer: called once, when all can be read, or cannot.
+            copies: where those are that may be on other nodes only.
 
         Returns:
             The tokens of the requests, for `cancel`.
         """
+        if copies:
+            self.fetch(copies)
         batch = _Batch(len(object_ids), client, answer)
         tokens = []
         for index, object_id in enumerate(object_ids):
@@ -199,10 +214,23 @@ class ObjectService:
         for object_id in object_ids:
             self._execute(self.core.seal(object_id))
 
-    def abort(self, object_ids: Sequence[bytes]) -> None:
-        """The writer of objects gave up."""
+    def abort(self, object_ids: Sequence[bytes], reason: str = "") -> None:
+        """The writer of objects gave up; ``reason`` is for those who wait for them."""
         for object_id in object_ids:
-            self._execute(self.core.abort(object_id))
+            self._execute(self.core.abort(object_id), missing=reason)
+
+    def knows(self, object_id: bytes) -> bool:
+        """Whether an object is here, or being written."""
+        return object_id in self.core.table.records
+
+    def block(self, offset: int, size: int) -> memoryview:
+        """Return a block of the arena to write to, whose pages exist.
+
+        Raises:
+            OSError: the machine has no memory left for it.
+        """
+        self._arena.ensure(offset + size)
+        return self.mapping.view(offset, size)
 
     def unpin(self, object_ids: Sequence[bytes], client: bytes) -> None:
         """A process reads objects no more."""
@@ -263,13 +291,18 @@ class ObjectService:
         self._waiting[token] = (batch, index)
         return token
 
-    def _execute(self, commands: list[Command], lost: str = "its spill file is unreadable") -> None:
+    def _execute(
+        self,
+        commands: list[Command],
+        lost: str = "its spill file is unreadable",
+        missing: str = "",
+    ) -> None:
         spills: list[Spill] = []
         for command in commands:
             if isinstance(command, (CreateGranted, PinGranted)):
                 self._grant(command)
             elif isinstance(command, Missing):
-                self._answer(command.token, Location(MISSING))
+                self._answer(command.token, Location(MISSING, reason=missing))
             elif isinstance(command, Lost):
                 self._answer(command.token, Location(LOST, reason=lost))
             elif isinstance(command, CreateRefused):

@@ -19,6 +19,8 @@ from ..wire.framing import FrameDecoder, encode_frame
 from ..wire.ids import NodeId, driver_of
 from .actor_service import ActorService
 from .cluster_service import ClusterService
+from .far_peers import AnyPeer
+from .far_service import FarService
 from .lookahead import Lookahead
 from .memory_report import MemoryReporter
 from .memory_service import MemoryService
@@ -110,10 +112,11 @@ class NodeServer:
         self.memory: MemoryService
         self.reporter: MemoryReporter
         self.cluster: ClusterService
+        self.far: FarService
         #: done when the node may exit
         self.finished: asyncio.Future[None] = loop.create_future()
         self._shutting_down = False
-        self._handlers: dict[type, Callable[[Peer, Any], None]] = {
+        self._handlers: dict[type, Callable[[Any, Any], None]] = {
             m.Hello: self._hello,
             m.CreateObjects: self._create_objects,
             m.PinObjects: self._pin_objects,
@@ -122,17 +125,12 @@ class NodeServer:
             m.UnpinObjects: lambda p, msg: self.objects.unpin(msg.object_ids, p.process_id),
             m.DeleteObjects: lambda _, msg: self.objects.delete(msg.object_ids),
             m.Standing: lambda p, msg: self.tasks.stalemate.told(p.process_id, msg),
-            m.RequestLeases: lambda p, msg: self.tasks.request_leases(p.process_id, msg),
             m.ReturnLease: lambda _, msg: self.tasks.return_lease(msg),
-            m.SubmitTask: lambda p, msg: self.tasks.submit(p.process_id, msg),
             m.CancelTask: lambda _, msg: self.tasks.cancel(msg),
             m.TaskFinished: self._task_finished,
             m.Upcoming: lambda p, msg: self.lookahead.told(p.process_id, msg),
             m.Blocked: lambda p, _: self.tasks.blocked(p.worker),
             m.Unblocked: lambda p, _: self.tasks.unblocked(p.worker),
-            m.CreateActor: lambda p, msg: self.actors.create(p.process_id, msg),
-            m.LocateActor: lambda p, msg: self.actors.locate(p.process_id, msg.actor_id),
-            m.KillActor: lambda _, msg: self.actors.kill(msg.actor_id, graceful=msg.graceful),
             m.KillWorkerOf: self._kill_worker,
             m.Preload: lambda _, msg: self.pool.preload(msg.modules),
             m.GetStatistics: self._statistics,
@@ -142,6 +140,11 @@ class NodeServer:
             m.ObjectsDescribed: lambda p, msg: self.reporter.described(p.process_id, msg),
             m.Shutdown: lambda _, __: self.shut_down(),
         }
+
+    def join(self, far: FarService) -> None:
+        """Be one of several nodes, or the only one."""
+        self.far = far
+        self._handlers.update(far.handlers)
 
     def expect_driver(self) -> Peer:
         """Return the peer of the driver, whose end counts before it has said a word."""
@@ -170,11 +173,11 @@ class NodeServer:
             peer.send(question)
         return list(self._peers)
 
-    def peer(self, process_id: bytes) -> Peer | None:
-        """Return the connection of a process, if it is alive."""
-        return self._peers.get(process_id)
+    def peer(self, process_id: bytes) -> AnyPeer | None:
+        """Return a process of this node or another one, if it is alive."""
+        return self._peers.get(process_id) or self.far.peers.peer(process_id)
 
-    def handle(self, peer: Peer, message: Any) -> None:
+    def handle(self, peer: AnyPeer, message: Any) -> None:
         """Serve one message; a failure of ours is logged and does not end the node."""
         handler = self._handlers.get(type(message))
         if handler is None or (peer.observes and type(message) not in _FOR_OBSERVERS):
@@ -193,14 +196,19 @@ class NodeServer:
         if peer.process_id == self._driver_id:
             self.shut_down()
             return
-        self.objects.drop_process(peer.process_id)
-        self.tasks.process_died(peer.process_id)
-        self.actors.process_died(peer.process_id)
+        self.drop_process(peer.process_id)
         self.reporter.process_died(peer.process_id)
+        self.far.local_process_died(peer.process_id)
         for other in self._peers.values():
             other.send(m.ProcessDied(peer.process_id))
         if peer.worker is not None:
             self.pool.connection_lost(peer.worker)
+
+    def drop_process(self, process_id: bytes) -> None:
+        """A process of this node or another one is gone: what it had, and waited for, goes."""
+        self.objects.drop_process(process_id)
+        self.tasks.process_died(process_id)
+        self.actors.process_died(process_id)
 
     def emit_log(self, pid: int, stream: int, name: str, text: str) -> None:
         """Send lines that a worker printed to the driver."""
@@ -261,6 +269,7 @@ class NodeServer:
             message.object_ids,
             peer.process_id,
             lambda locations: peer.send(m.Locations(message.request, locations)),
+            message.copies,
         )
 
     def _task_finished(self, peer: Peer, message: m.TaskFinished) -> None:
@@ -326,6 +335,7 @@ class NodeServer:
                 break
             await asyncio.sleep(0.002)
         self.tasks.stalemate.close()
+        self.far.pulls.close()
         await self.cluster.close()
         with contextlib.suppress(Exception):
             self.objects.close()

@@ -20,8 +20,8 @@ from ..wire import messages as m
 
 if TYPE_CHECKING:
     from .actor_service import ActorService
+    from .far_peers import AnyPeer
     from .object_service import ObjectService
-    from .server import Peer
     from .stalemate import StalemateFinder
     from .worker_pool import Worker, WorkerPool
 
@@ -43,6 +43,8 @@ class _NodeTask:
         self.owner = owner
         self.cancelled = False
         self.worker: Worker | None = None
+        #: when a worker got it, by the loop's clock
+        self.started = 0.0
 
 
 class TaskService:
@@ -59,7 +61,7 @@ class TaskService:
         self,
         queue: LeaseQueue,
         objects: ObjectService,
-        peer: Callable[[bytes], Peer | None],
+        peer: Callable[[bytes], AnyPeer | None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._loop = loop
@@ -73,6 +75,10 @@ class TaskService:
         self._outputs = LearnedOutputs()
         self._memory = LearnedMemory()
         self._pumping = False
+        #: where those arguments of a task are that may be on other nodes only
+        self.copies_of: Callable[[m.Task], list[m.Copies]] = lambda _: []
+        #: seconds that tasks with stored arguments take, lately; 0: none has run
+        self.run_time = 0.0
         #: when a task ended last, by the loop's clock
         self._last_end = -_LETTING_GO
         self._recheck: asyncio.TimerHandle | None = None
@@ -80,6 +86,18 @@ class TaskService:
         self.stalemate: StalemateFinder
         #: owner -> finished tasks that it may be reacting to
         self._reacting: dict[bytes, int] = {}
+
+    @property
+    def load(self) -> int:
+        """Tasks, leases and actors that run or wait here."""
+        return len(self.queue.grants) + self.queue.waiting
+
+    def expected_output(self, task: m.Task) -> int:
+        """Return the bytes that a task is expected to store."""
+        expected = self._outputs.expect((task.function_id, task.name))
+        if expected is not None:
+            return expected
+        return sum(each.value.size for each in task.arguments if each.value.kind == m.STORED)
 
     # --- from owners ---
 
@@ -105,8 +123,7 @@ class TaskService:
             if argument.value.kind == m.STORED
         }
         self._objects.notices.large_inputs(task.name, sum(stored.values()))
-        expected = self._outputs.expect((task.function_id, task.name))
-        output = sum(stored.values()) if expected is None else expected
+        output = self.expected_output(task)
         self._tasks[task.task_id] = _NodeTask(message, owner)
         self.queue.add(
             Request(
@@ -146,6 +163,8 @@ class TaskService:
             self._learn_memory(task, message.peak_memory)
             self._expect_reaction(node_task.owner)
             self._last_end = self._loop.time()
+            seconds = self._last_end - node_task.started
+            self.run_time += (seconds - self.run_time) * (0.2 if self.run_time else 1.0)
         self.queue.release(message.task_id)
         self.pool.release(worker)
         self.pump()
@@ -295,7 +314,7 @@ class TaskService:
         def pinned(locations: list[m.Location]) -> None:
             self._run(grant, worker, node_task, dict(zip(wanted, locations, strict=True)))
 
-        self._objects.pin(wanted, worker.worker_id, pinned)
+        self._objects.pin(wanted, worker.worker_id, pinned, self.copies_of(node_task.task))
 
     def _run(
         self,
@@ -324,6 +343,7 @@ class TaskService:
             return
         for argument in node_task.task.arguments:
             argument.location = locations.get(argument.object_id)
+        node_task.started = self._loop.time()
         worker.connection.send(m.RunTasks([node_task.task]))
 
     # --- small things ---

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GetTimeoutError
 from ..serialization.exceptions import deserialize_exception
@@ -17,7 +17,7 @@ from ..serialization.values import deserialize, serialize
 from ..wire.messages import FAILED, INLINE, STORED, Value
 from .call_sites import call_site
 from .current import ended_session
-from .objects import PENDING, Entry, dead
+from .objects import PENDING, Entry, dead, places
 from .refs import ObjectRef
 from .store_client import BytesGone
 from .waiter import Waiter
@@ -29,6 +29,18 @@ __all__ = ["FUTURES_THREAD", "Access"]
 
 #: the name of the only thread of ours that waits for others on behalf of the user
 FUTURES_THREAD = "millpond-futures"
+
+
+class _Lost(NamedTuple):
+    """A stored object that could not be read, and what was known of it then."""
+
+    entry: Entry
+    #: how often it had been rebuilt
+    rebuilds: int
+    #: what became of it
+    reason: str
+    #: the nodes that were taken to have it
+    tried: list[bytes]
 
 
 class Access:
@@ -170,34 +182,38 @@ class Access:
                     # It was lost after it had been pinned.
                     index = [entry.id for entry in entries].index(gone.object_id)
                     entries[index].pin = dead
-                    lost = [(entries[index], rebuilds[index], gone.reason)]
+                    here = [self._runtime.node_id]
+                    lost = [_Lost(entries[index], rebuilds[index], gone.reason, here)]
             del pins  # the tasks that rebuild may need the room
             self._rebuild(lost, deadline)
 
-    def _pin(self, entries: list[Entry]) -> tuple[dict[bytes, Any], list[tuple[Entry, int, str]]]:
+    def _pin(self, entries: list[Entry]) -> tuple[dict[bytes, Any], list[_Lost]]:
         """Return the pins of stored objects, and what `_rebuild` must know of those lost."""
         pins = {entry.id: entry.pin() for entry in entries}
         wanted = {entry.id: entry for entry in entries if pins[entry.id] is None}
         if not wanted:
             return pins, []
-        seen = {object_id: entry.rebuilds for object_id, entry in wanted.items()}
-        found, lost = self._runtime.store.pin(list(wanted))
+        seen = {oid: (entry.rebuilds, places(entry)) for oid, entry in wanted.items()}
+        copies = self._objects.copies(wanted.values())
+        found, lost = self._runtime.store.pin(list(wanted), copies)
         for object_id, pin in zip([oid for oid in wanted if oid not in lost], found, strict=True):
             pins[object_id] = pin
             wanted[object_id].pin = weakref.ref(pin)
-        return pins, [(wanted[oid], seen[oid], reason) for oid, reason in lost.items()]
+        return pins, [
+            _Lost(wanted[oid], seen[oid][0], reason, seen[oid][1]) for oid, reason in lost.items()
+        ]
 
-    def _rebuild(self, lost: list[tuple[Entry, int, str]], deadline: float | None) -> None:
+    def _rebuild(self, lost: list[_Lost], deadline: float | None) -> None:
         """Wait until lost objects are rebuilt, or one of them cannot be.
 
         Args:
-            lost: the objects, how often each had been rebuilt, what became of them.
+            lost: the objects.
             deadline: when to give up.
         """
         waiter = self._waiter(len(lost), stop_on_failure=True)
         with self._runtime.lock:
-            for entry, seen, why in lost:
-                if self._runtime.rebuilding.lost(entry, seen, why):
+            for entry, seen, why, tried in lost:
+                if self._runtime.rebuilding.lost(entry, seen, why, tried):
                     self._objects.when_finished(entry, waiter.finished)
                 else:
                     waiter.finished(entry)
@@ -206,7 +222,7 @@ class Access:
         if not self._wait(waiter, left):
             raise GetTimeoutError(
                 f"{len(lost)} lost objects were not rebuilt in time; the first is "
-                f"{lost[0][0].id.hex()}"
+                f"{lost[0].entry.id.hex()}"
             )
 
     def _read(self, buffers: list[Any]) -> list[Any]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ActorDiedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
+from ..wire.ids import node_of
 from .inline_budget import INLINE_LIMIT
 from .tasks import AT_NODE, AT_WORKER, DONE, READY, PendingTask
 
 if TYPE_CHECKING:
-    from ..wire.reactor import Connection
+    from ..wire.channel import Channel
     from .refs import ObjectRef
     from .runtime import Runtime
 
@@ -38,7 +39,7 @@ class Actor:
         #: calls not sent yet, in order
         self.waiting: deque[PendingTask] = deque()
         self.in_flight: dict[bytes, PendingTask] = {}
-        self.connection: Connection | None = None
+        self.connection: Channel | None = None
         self.located = False
         self.locating = False
         #: why it is dead; empty while it may be alive
@@ -53,7 +54,7 @@ class ActorCalls:
         self._actors: dict[bytes, Actor] = {}
         #: actors that may have something to send
         self._dirty: set[Actor] = set()
-        self.handlers: dict[type, Callable[[Connection, Any], None]] = {
+        self.handlers: dict[type, Callable[[Channel, Any], None]] = {
             m.ActorState: self._on_actor_state,
         }
 
@@ -133,7 +134,7 @@ class ActorCalls:
             if actor.located and len(actor.in_flight) < _MAX_IN_FLIGHT // 2:
                 self._send(actor)
 
-    def _on_actor_state(self, connection: Connection, message: m.ActorState) -> None:
+    def _on_actor_state(self, connection: Channel, message: m.ActorState) -> None:
         runtime = self._runtime
         peer = runtime.peer(message.worker_id) if message.alive else None
         with runtime.lock:
@@ -147,10 +148,19 @@ class ActorCalls:
                     actor.located = True
                     self._send(actor)
             else:
-                actor.death = message.reason
-                actor.located = False
-                self._fail_calls(actor)
+                self._died(actor, message.reason)
             runtime.submission.dispatch()
+
+    def node_lost(self, node_id: bytes, reason: str) -> None:
+        """A node is gone, with the actors that lived there."""
+        for actor in self._actors.values():
+            if actor.connection is not None and node_of(actor.connection.peer_id) == node_id:
+                self._died(actor, reason)
+
+    def _died(self, actor: Actor, reason: str) -> None:
+        actor.death = actor.death or reason
+        actor.located = False
+        self._fail_calls(actor)
 
     def _fail_calls(self, actor: Actor) -> None:
         tasks = [*actor.in_flight.values(), *actor.waiting]

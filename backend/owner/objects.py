@@ -17,14 +17,14 @@ from typing import Any
 
 from ..errors import ObjectLostError, OwnerDiedError
 from ..serialization.exceptions import serialize_error
-from ..wire.ids import owner_of
-from ..wire.messages import FAILED, INLINE, STORED, Value
+from ..wire.ids import node_of, owner_of
+from ..wire.messages import FAILED, INLINE, STORED, Copies, Value
 from .call_sites import Site
 from .inline_budget import InlineBudget
 from .lineage import Recipe
 from .refs import ObjectRef
 
-__all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "dead", "died_value", "lost_value"]
+__all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "dead", "died_value", "lost_value", "places"]
 
 PENDING = -1
 
@@ -40,6 +40,7 @@ class Entry:
         "handle",
         "id",
         "lineage",
+        "nodes",
         "origin",
         "owned",
         "pin",
@@ -58,6 +59,8 @@ class Entry:
         #: the serialized value (INLINE) or exception (FAILED)
         self.data = b""
         self.size = 0
+        #: stored: the nodes that have the bytes; None: that of its owner
+        self.nodes: list[bytes] | None = None
         #: weak reference to the one ref instance
         self.handle: Callable[[], ObjectRef[Any] | None] = dead
         #: called with the entry, under the lock, when it is finished
@@ -100,11 +103,13 @@ class Handle(weakref.ref[ObjectRef[Any]]):
 class Freed:
     """What must be told to others after objects died."""
 
-    __slots__ = ("actors", "recipes", "released", "stored")
+    __slots__ = ("actors", "elsewhere", "recipes", "released", "stored")
 
     def __init__(self) -> None:
         #: ids to delete from the store
         self.stored: list[bytes] = []
+        #: the same where other nodes have them too: node -> ids
+        self.elsewhere: dict[bytes, list[bytes]] = {}
         #: borrowed ones: (id, registrations to give back to the owner, if any)
         self.released: list[tuple[bytes, int]] = []
         #: actors whose last handle died
@@ -178,6 +183,7 @@ class ObjectTable:
         entry.state = value.kind
         entry.data = value.data
         entry.size = value.size
+        entry.nodes = value.nodes or None
         if value.data and entry.id in self.entries:
             self.inline.used += len(value.data)
         entry.rebuilds = value.rebuilds
@@ -201,7 +207,8 @@ class ObjectTable:
     def value_of(self, entry: Entry) -> Value:
         """Return a finished object as a message part."""
         contained = [ref.id for ref in entry.contains] if entry.contains else []
-        return Value(entry.state, entry.data, entry.size, contained, entry.rebuilds)
+        nodes = entry.nodes or []
+        return Value(entry.state, entry.data, entry.size, contained, entry.rebuilds, nodes)
 
     def when_finished(self, entry: Entry, waiter: Callable[[Entry], None]) -> None:
         """Call ``waiter`` once the object, which is pending or being rebuilt, is finished."""
@@ -209,6 +216,42 @@ class ObjectTable:
             entry.waiters = [waiter]
         else:
             entry.waiters.append(waiter)
+
+    # --- copies on other nodes ---
+
+    def copies(self, entries: Iterable[Entry]) -> list[Copies]:
+        """Return where those of these stored objects are that may not be on our own node."""
+        here = node_of(self.process_id)
+        return [
+            Copies(entry.id, entry.size, places(entry))
+            for entry in entries
+            if entry.nodes is not None or node_of(entry.id) != here
+        ]
+
+    def add_copies(self, object_ids: Iterable[bytes], node_id: bytes) -> list[bytes]:
+        """Note that a node has copies of owned objects; return those that were freed meanwhile."""
+        freed = []
+        for object_id in object_ids:
+            entry = self.entries.get(object_id)
+            if entry is None or entry.state != STORED:
+                freed.append(object_id)
+            elif node_id not in places(entry):
+                entry.nodes = [*places(entry), node_id]
+        return freed
+
+    def drop_copies(self, entry: Entry, nodes: Iterable[bytes]) -> bool:
+        """These nodes turned out not to have an object; whether others have it."""
+        missing = frozenset(nodes) or {node_of(entry.id)}
+        left = [node_id for node_id in places(entry) if node_id not in missing]
+        if left:
+            entry.nodes = left
+        return bool(left)
+
+    def drop_copies_on(self, node_id: bytes) -> None:
+        """A node is gone, with all copies there."""
+        for entry in self.entries.values():
+            if entry.nodes is not None and node_id in entry.nodes:
+                entry.nodes = [each for each in entry.nodes if each != node_id] or None
 
     # --- lifetime ---
 
@@ -236,14 +279,21 @@ class ObjectTable:
             self.free_if_unused(entry, freed)
 
     def drop_process(self, process_id: bytes, freed: Freed) -> None:
-        """A process died: it borrows nothing, and what it owned is lost."""
+        """A process died: it borrows nothing, and what it owned is lost.
+
+        Args:
+            process_id: of the process; or of a node, of which all processes died.
+            freed: what must be told to others.
+        """
         for entry in list(self.entries.values()):
             if entry.owned:
-                if entry.borrows and entry.borrows.pop(process_id, None):
-                    self.free_if_unused(entry, freed)
-            elif owner_of(entry.id) == process_id:
+                for borrower in list(entry.borrows or ()):
+                    if borrower.startswith(process_id):
+                        del entry.borrows[borrower]  # type: ignore[union-attr]
+                        self.free_if_unused(entry, freed)
+            elif entry.id.startswith(process_id):
                 entry.registered = 0
-                reason = f"the process that owned it ({process_id.hex()}) died"
+                reason = f"the process that owned it ({owner_of(entry.id).hex()}) died"
                 if entry.state == PENDING or entry.waiters:
                     self.replace(entry, died_value(entry.id, reason))
 
@@ -267,6 +317,8 @@ class ObjectTable:
         entry.contains = None
         if entry.state == STORED:
             freed.stored.append(entry.id)
+            for node_id in entry.nodes or ():
+                freed.elsewhere.setdefault(node_id, []).append(entry.id)
             pin = entry.pin()
             if pin is not None and entry.origin is not None:
                 pin.origin = entry.origin
@@ -294,6 +346,11 @@ class ObjectTable:
             assert entry.state == PENDING or being_rebuilt or not entry.waiters, object_id
             for count in (entry.borrows or {}).values():
                 assert count > 0, (object_id, entry.borrows)
+
+
+def places(entry: Entry) -> list[bytes]:
+    """Return the nodes that have the bytes of a stored object."""
+    return entry.nodes if entry.nodes is not None else [node_of(entry.id)]
 
 
 def lost_value(object_id: bytes, reason: str) -> Value:

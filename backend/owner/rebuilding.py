@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SpillUnavailableError
 from ..wire import messages as m
-from ..wire.ids import following
+from ..wire.ids import following, node_of
 from .lineage import Lineage, Recipe, why_not
-from .objects import PENDING, Entry, Freed, lost_value
+from .objects import PENDING, Entry, Freed, lost_value, places
 from .tasks import PendingTask
 
 if TYPE_CHECKING:
@@ -47,17 +47,19 @@ class Rebuilding:
         #: task id -> results needed after its rerun began, and what became of them
         self._later: dict[bytes, dict[bytes, str]] = {}
 
-    def lost(self, entry: Entry, seen: int, reason: str) -> bool:
+    def lost(self, entry: Entry, seen: int, reason: str, tried: list[bytes]) -> bool:
         """Somebody found that the bytes of a stored object are gone.
 
         Args:
             entry: the object, which the caller holds.
             seen: how often it had been rebuilt when it was looked for.
             reason: what became of the bytes.
+            tried: the nodes that do not have them; empty: that of the owner.
 
         Returns:
             True when the object is being rebuilt: its waiters are called when that has ended.
-            False when it has a new outcome already: new bytes, or an error.
+            False when it has a new outcome already: new bytes, other nodes to have them from, or
+            an error.
 
         Raises:
             SpillUnavailableError: its bytes are not gone, but cannot be read now.
@@ -71,8 +73,10 @@ class Rebuilding:
                 "storage answers again, its ref can be used again"
             )
         if not entry.owned:
-            return self._runtime.report_lost(entry, reason)
+            return self._runtime.report_lost(entry, reason, tried)
         if entry.task is None:
+            if self._objects.drop_copies(entry, tried):
+                return False
             self._rebuild(entry, reason)
         # Somebody may have asked for the outcome of a rerun that failed at once.
         return entry.task is not None
@@ -159,10 +163,11 @@ class Rebuilding:
             self._objects.replace(entry, self._objects.value_of(entry))
             return
         if value.kind != m.STORED:
-            self._runtime.node.send(m.DeleteObjects([entry.id]))
+            self._delete(entry)
         if written or value.kind != m.STORED:
             entry.contains = contains or None
-        new = m.Value(value.kind, value.data, value.size, [], entry.rebuilds + 1)
+        nodes = self._nodes_after(task, entry, value) if value.kind == m.STORED else []
+        new = m.Value(value.kind, value.data, value.size, [], entry.rebuilds + 1, nodes)
         self._objects.replace(entry, new)
 
     def finished(self, task: PendingTask) -> None:
@@ -178,9 +183,25 @@ class Rebuilding:
             self._objects.free_if_unused(entry, freed)
         self._runtime.forget(freed)
 
+    def _nodes_after(self, task: PendingTask, entry: Entry, value: m.Value) -> list[bytes]:
+        """Return the nodes that have a result of a rerun: where it ran, and where it was not lost.
+
+        A copy that nobody could read goes: the next reader must not find it.
+        """
+        where = value.nodes or [node_of(entry.id)]
+        before = [node_id for node_id in places(entry) if node_id not in where]
+        if entry.id not in task.lost:
+            return [*where, *before] if before else value.nodes
+        self._runtime.delete_elsewhere({node_id: [entry.id] for node_id in before})
+        return value.nodes
+
+    def _delete(self, entry: Entry) -> None:
+        self._runtime.node.send(m.DeleteObjects([entry.id]))
+        self._runtime.delete_elsewhere({node_id: [entry.id] for node_id in entry.nodes or ()})
+
     def _give_up(self, entry: Entry, reason: str, obstacle: str) -> None:
         if entry.state == m.STORED:
-            self._runtime.node.send(m.DeleteObjects([entry.id]))
+            self._delete(entry)
         error = lost_value(entry.id, f"{reason}; it cannot be rebuilt: {obstacle}")
         self._objects.replace(entry, error)
 

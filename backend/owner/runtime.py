@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from millpond.objectstore.mapping import ArenaMapping
@@ -21,11 +21,13 @@ from millpond.objectstore.mapping import ArenaMapping
 from ..errors import NodeDiedError, NotInitializedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
-from ..wire.cluster_messages import ClusterState
-from ..wire.ids import ObjectIds, ProcessId, owner_of
+from ..wire.channel import Channel
+from ..wire.cluster_messages import ClusterState, GetCluster
+from ..wire.ids import ObjectIds, ProcessId, node_of, owner_of
 from ..wire.reactor import Connection, Reactor
 from .access import Access
 from .actor_calls import ActorCalls
+from .afar import Afar
 from .descriptions import describe
 from .functions import ExportedFunctions
 from .heavy_imports import HeavyImports
@@ -67,8 +69,9 @@ class Runtime:
         *,
         validate: bool = False,
     ) -> None:
-        #: of this process, 8 bytes
+        #: of this process, 8 bytes, and of its node, which it begins with
         self.process_id: bytes
+        self.node_id: bytes
         self.session_dir = session_dir
         self.mapping = mapping
         self.role = role
@@ -98,6 +101,7 @@ class Runtime:
         self.actor_calls = ActorCalls(self)
         self.rebuilding = Rebuilding(self)
         self.access = Access(self)
+        self.afar = Afar(self)
         self._peers: dict[bytes, Connection] = {}
         self._dead_peers: set[bytes] = set()
         self._resolving: dict[bytes, Entry] = {}
@@ -113,7 +117,7 @@ class Runtime:
         self.before_wait: Callable[[], bool] = lambda: False
         self.after_wait: Callable[[], None] = lambda: None
         #: messages that only a driver or only a worker understands
-        self.handlers: dict[type, Callable[[Connection, Any], None]] = {
+        self.handlers: dict[type, Callable[[Channel, Any], None]] = {
             m.Resolve: self._on_resolve,
             m.Resolved: self._on_resolved,
             m.ReportLost: self._on_report_lost,
@@ -127,6 +131,7 @@ class Runtime:
             m.StoreNotice: lambda _, message: self.notices.add(message.text),
             **self.submission.handlers,
             **self.actor_calls.handlers,
+            **self.afar.handlers,
         }
         answers = (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState)
         for answer in (*answers, ClusterState):
@@ -159,6 +164,7 @@ class Runtime:
             node: connected to the node; nothing has been sent through it by this process.
         """
         self.process_id = process_id
+        self.node_id = node_of(process_id)
         self.ids = ObjectIds(ProcessId(process_id))
         self.objects.process_id = process_id
         self.reactor.open()
@@ -176,13 +182,15 @@ class Runtime:
         """Return the message that opens a connection."""
         return m.Hello(m.PROTOCOL, self.process_id, self.role, os.getpid())
 
-    def peer(self, process_id: bytes) -> Connection | None:
-        """Return a connection to a process, or None when it is gone."""
+    def peer(self, process_id: bytes) -> Channel | None:
+        """Return a way to a process, or None when it is gone."""
         connection = self._peers.get(process_id)
         if connection is not None and not connection.closed:
             return connection
         if process_id in self._dead_peers:
             return None
+        if node_of(process_id) != self.node_id:
+            return self.afar.channel(process_id)
         try:
             connection = self.reactor.connect(self.socket_path(process_id))
         except OSError:
@@ -191,6 +199,20 @@ class Runtime:
         connection.send(self.hello())
         self._peers[process_id] = connection
         return connection
+
+    def node_near(self, any_id: bytes) -> Channel | None:
+        """Return a way to the node of a process or of an object's owner, or None when it is gone.
+
+        Args:
+            any_id: of the process, the object, or the node itself.
+        """
+        node_id = node_of(any_id)
+        return self.node if node_id == self.node_id else self.afar.channel(node_id)
+
+    def other_resources(self) -> list[dict[str, int]]:
+        """Return what each other node of the cluster has, in counted units."""
+        state: ClusterState = self.requests.ask(self.node, GetCluster(0))
+        return [info.resources for info in state.nodes if info.node_id != self.node_id]
 
     def close(self) -> None:
         """Stop all threads and fail everything that waits."""
@@ -227,17 +249,19 @@ class Runtime:
         if owner is None or not owner.send(m.Resolve(entry.id)):
             self._fail_resolve(entry)
 
-    def report_lost(self, entry: Entry, reason: str) -> bool:
+    def report_lost(self, entry: Entry, reason: str, tried: list[bytes]) -> bool:
         """Ask the owner of a borrowed object to rebuild it; False when it is gone. Under the lock.
 
         Args:
             entry: the object, which is stored.
             reason: what became of its bytes.
+            tried: the nodes that do not have it.
         """
         if self._resolving.get(entry.id) is not entry:
             self._resolving[entry.id] = entry
             owner = self.peer(owner_of(entry.id))
-            if owner is None or not owner.send(m.ReportLost(entry.id, entry.rebuilds, reason)):
+            report = m.ReportLost(entry.id, entry.rebuilds, reason, tried)
+            if owner is None or not owner.send(report):
                 self._fail_resolve(entry)
         return entry.state == m.STORED
 
@@ -277,12 +301,21 @@ class Runtime:
             self.rebuilding.lineage.release(recipe)
         if freed.stored:
             self.node.send(m.DeleteObjects(freed.stored))
+            self.delete_elsewhere(freed.elsewhere)
         for actor_id in freed.actors:
             self.node.send(m.KillActor(actor_id, graceful=True))
             self.actor_calls.forget(actor_id)
         if freed.released:
             self._release(freed.released)
         self.on_freed()
+
+    def delete_elsewhere(self, copies: Mapping[bytes, list[bytes]]) -> None:
+        """Delete copies of objects on other nodes: node -> objects."""
+        for node_id, object_ids in copies.items():
+            if node_id != self.node_id:
+                node = self.afar.channel(node_id)
+                if node is not None:
+                    node.send(m.DeleteObjects(object_ids))
 
     def _release(self, borrowed: list[tuple[bytes, int]]) -> None:
         by_owner: dict[bytes, list[tuple[bytes, int]]] = {}
@@ -298,13 +331,9 @@ class Runtime:
 
     # --- messages ---
 
-    def _on_messages(self, connection: Connection, messages: list[Any]) -> None:
+    def _on_messages(self, connection: Channel, messages: list[Any]) -> None:
         for message in messages:
-            handler = self.handlers.get(type(message))
-            if handler is None:
-                _log.warning("ignoring an unexpected %s message", type(message).__name__)
-            else:
-                handler(connection, message)
+            self.handle(connection, message)
         self.releaser.drain()
         self._batches += 1
         # The check looks at everything: the more there is, the rarer it is made.
@@ -314,6 +343,14 @@ class Runtime:
                 self.submission.validate()
                 if self.failure is None:
                     self.rebuilding.validate()
+
+    def handle(self, channel: Channel, message: Any) -> None:
+        """Serve a message. On the thread that polls."""
+        handler = self.handlers.get(type(message))
+        if handler is None:
+            _log.warning("ignoring an unexpected %s message", type(message).__name__)
+        else:
+            handler(channel, message)
 
     def _on_closed(self, connection: Connection) -> None:
         if connection is self.node:
@@ -342,11 +379,13 @@ class Runtime:
                 if entry.state == PENDING or entry.waiters:
                     self.objects.replace(entry, value)
 
-    def _on_hello(self, connection: Connection, message: m.Hello) -> None:
+    def _on_hello(self, connection: Channel, message: m.Hello) -> None:
+        if not isinstance(connection, Connection):
+            return
         connection.peer_id = message.process_id
         self._peers.setdefault(message.process_id, connection)
 
-    def _on_resolve(self, connection: Connection, message: m.Resolve) -> None:
+    def _on_resolve(self, connection: Channel, message: m.Resolve) -> None:
         object_id = message.object_id
         with self.lock:
             entry = self.objects.entries.get(object_id)
@@ -359,10 +398,10 @@ class Runtime:
             else:
                 self._send_resolved(connection, entry)
 
-    def _send_resolved(self, connection: Connection, entry: Entry) -> None:
+    def _send_resolved(self, connection: Channel, entry: Entry) -> None:
         connection.send(m.Resolved(entry.id, self.objects.value_of(entry)))
 
-    def _on_resolved(self, connection: Connection, message: m.Resolved) -> None:
+    def _on_resolved(self, connection: Channel, message: m.Resolved) -> None:
         with self.lock:
             entry = self._resolving.pop(message.object_id, None)
             if entry is None or entry.state not in (PENDING, m.STORED):
@@ -371,12 +410,12 @@ class Runtime:
             self.objects.replace(entry, value)
             self.submission.dispatch()
 
-    def _on_report_lost(self, connection: Connection, message: m.ReportLost) -> None:
+    def _on_report_lost(self, connection: Channel, message: m.ReportLost) -> None:
         with self.lock:
             entry = self.objects.entries.get(message.object_id)
             if entry is None or not entry.owned:
                 connection.send(m.Resolved(message.object_id, None))
-            elif self.rebuilding.lost(entry, message.rebuilds, message.reason):
+            elif self.rebuilding.lost(entry, message.rebuilds, message.reason, message.nodes):
                 self.objects.when_finished(
                     entry, lambda done: self._send_resolved(connection, done)
                 )
@@ -384,36 +423,39 @@ class Runtime:
                 self._send_resolved(connection, entry)
             self.submission.dispatch()
 
-    def _on_borrow(self, connection: Connection, message: m.Borrow) -> None:
+    def _on_borrow(self, connection: Channel, message: m.Borrow) -> None:
         with self.lock:
             self.objects.add_borrows(message.object_ids, message.borrower)
         connection.send(m.Done(message.request))
 
-    def _on_release(self, connection: Connection, message: m.Release) -> None:
+    def _on_release(self, connection: Channel, message: m.Release) -> None:
         freed = Freed()
         with self.lock:
             self.objects.remove_borrows(message.object_ids, message.counts, message.borrower, freed)
             self.forget(freed)
 
-    def _on_describe_objects(self, connection: Connection, message: m.DescribeObjects) -> None:
+    def _on_describe_objects(self, connection: Channel, message: m.DescribeObjects) -> None:
         owner = describe(self.objects, message.object_ids)
         connection.send(m.ObjectsDescribed(message.request, owner))
 
-    def _on_ask_standing(self, connection: Connection, message: m.AskStanding) -> None:
+    def _on_ask_standing(self, connection: Channel, message: m.AskStanding) -> None:
         self.releaser.drain()  # what this process has let go of is to be known first
         served = self._batches - self._asked
         self._asked += 1
         connection.send(standing(message.request, self.reactor.leadership, served))
 
-    def _on_fetch_function(self, connection: Connection, message: m.FetchFunction) -> None:
+    def _on_fetch_function(self, connection: Channel, message: m.FetchFunction) -> None:
         connection.send(m.FunctionBlob(message.request, self.functions.blob(message.function_id)))
 
-    def _on_process_died(self, connection: Connection, message: m.ProcessDied) -> None:
+    def _on_process_died(self, connection: Channel, message: m.ProcessDied) -> None:
         freed = Freed()
+        reason = f"process {message.process_id.hex()} died"
         peer = self._peers.pop(message.process_id, None)
         self._dead_peers.add(message.process_id)
         if peer is not None:
-            self.requests.fail(peer, NodeDiedError(f"process {message.process_id.hex()} died"))
+            self.requests.fail(peer, NodeDiedError(reason))
+        if node_of(message.process_id) != self.node_id:
+            self.afar.close(message.process_id, reason)
         with self.lock:
             self.objects.drop_process(message.process_id, freed)
             self.forget(freed)

@@ -25,6 +25,7 @@ from ..wire.messages import (
     NOT_IN_STORE,
     PRESENT,
     AbortObjects,
+    Copies,
     CreateObjects,
     GetMemory,
     Location,
@@ -184,20 +185,26 @@ class StoreClient:
             report = None
         return refusal(reason, sum(value.size for _, value in objects), report)
 
-    def pin(self, object_ids: list[bytes]) -> tuple[list[Pin], dict[bytes, str]]:
-        """Pin stored objects, in order; waits while the node restores what was spilled.
+    def pin(
+        self, object_ids: list[bytes], copies: list[Copies]
+    ) -> tuple[list[Pin], dict[bytes, str]]:
+        """Pin stored objects, in order; waits while the node restores or fetches them.
+
+        Args:
+            object_ids: the objects.
+            copies: where those are that this node need not have.
 
         Returns:
             The pins, in order, and what became of those whose bytes are gone.
         """
-        answer = self._requests.ask(self._connection, PinObjects(0, object_ids))
+        answer = self._requests.ask(self._connection, PinObjects(0, object_ids, copies))
         pins = []
         lost: dict[bytes, str] = {}
         for object_id, location in zip(object_ids, answer.locations, strict=True):
             if location.kind == LOST:
                 lost[object_id] = location.reason
             elif location.kind == MISSING:
-                lost[object_id] = NOT_IN_STORE
+                lost[object_id] = location.reason or NOT_IN_STORE
             else:
                 pins.append(self.adopt(object_id, location))
         return pins, lost

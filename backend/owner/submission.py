@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..errors import SpillUnavailableError, TaskCancelledError, WorkerCrashedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
-from ..wire.ids import following
+from ..wire.ids import following, node_of
 from .lease_pool import LeasedWorker, LeasePool
 from .memory_demand import MemoryDemand
 from .objects import PENDING, Entry, Freed
@@ -23,7 +25,7 @@ from .tasks import AT_NODE, AT_WORKER, DONE, READY, WAITING, FunctionTimes, Pend
 from .upcoming import upcoming
 
 if TYPE_CHECKING:
-    from ..wire.reactor import Connection
+    from ..wire.channel import Channel
     from .refs import ObjectRef
     from .runtime import Runtime
 
@@ -45,12 +47,13 @@ class Submission:
         self._next_tidy = 0.0
         #: shapes whose pool has something new to decide
         self._dirty: set[bytes] = set()
-        self.handlers: dict[type, Callable[[Connection, Any], None]] = {
+        self.handlers: dict[type, Callable[[Channel, Any], None]] = {
             m.TasksDone: self._on_tasks_done,
             m.TasksReturned: self._on_tasks_returned,
             m.LeaseGranted: self._on_lease_granted,
             m.RecallLease: self._on_recall_lease,
             m.TaskLost: self._on_task_lost,
+            m.TaskPlaced: self._on_task_placed,
             m.WorkerDied: self._on_worker_died,
             m.AskUpcoming: self._on_ask_upcoming,
         }
@@ -129,16 +132,23 @@ class Submission:
         if task.state in (WAITING, READY):
             self._fail_cancelled(task)
         elif task.state == AT_NODE:
-            self._runtime.node.send(m.CancelTask(task.task_id, force))
+            self._tell_node(task.place or self._runtime.node_id, m.CancelTask(task.task_id, force))
         elif force and isinstance(task.lease, LeasedWorker):
-            self._runtime.node.send(m.KillWorkerOf(task.lease.worker_id))
+            self._tell_node(task.lease.worker_id, m.KillWorkerOf(task.lease.worker_id))
         elif task.lease is not None:
             task.lease.connection.send(m.CancelTask(task.task_id, force))
         return True
 
     # --- dispatch ---
 
+    def _tell_node(self, any_id: bytes, message: msgspec.Struct) -> None:
+        """Send a message to the node that a process belongs to, if that is still there."""
+        node = self._runtime.node_near(any_id)
+        if node is not None:
+            node.send(message)
+
     def _route(self, task: PendingTask) -> None:
+        task.place = b""
         if self._demand.matters:
             task.shape = self._demand.shape(task, self._runtime.task_memory)
         pool = self._pools.get(task.shape)
@@ -175,6 +185,9 @@ class Submission:
         if not only_if_worth or pool.worth_assigning():
             for worker, tasks in pool.assign():
                 table, me = self._runtime.objects, self._runtime.process_id
+                if node_of(worker.worker_id) != self._runtime.node_id:
+                    for task in tasks:
+                        task.place = node_of(worker.worker_id)
                 worker.connection.send(m.RunTasks([task.message(table, me) for task in tasks]))
         count = pool.leases_to_request()
         if count is not None:
@@ -186,7 +199,7 @@ class Submission:
             busy, count = reclaim
             busy.connection.send(m.Reclaim(count))
         for worker in pool.to_return(time.monotonic(), LEASE_LINGER):
-            self._runtime.node.send(m.ReturnLease(worker.lease_id))
+            self._tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
 
     def tick(self) -> float | None:
         """Return idle leases in time; answers when to be called again. On the thread that polls."""
@@ -201,7 +214,7 @@ class Submission:
 
     def _give_up_idle(self, pool: LeasePool, now: float) -> None:
         for worker in pool.to_return(now, LEASE_LINGER):
-            self._runtime.node.send(m.ReturnLease(worker.lease_id))
+            self._tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
         if pool.withdraw_request():
             self._runtime.node.send(m.RequestLeases(pool.shape, 0, 0))
         if not pool.workers:
@@ -268,7 +281,7 @@ class Submission:
                 f"task {task.name} ({task.task_id.hex()}) did not survive {attempts}: {reason}"
             )
             # The dead worker may have stored some of the results already.
-            self._runtime.node.send(m.DeleteObjects([entry.id for entry in task.returns]))
+            self._delete_results(task)
             self.fail(task, serialize_error(error))
             return
         if charged and task.retries_left > 0:
@@ -285,10 +298,17 @@ class Submission:
             self._learn_memory(task, oom.used)
             self._retry(task)
         else:
-            self._runtime.node.send(m.DeleteObjects([entry.id for entry in task.returns]))
+            self._delete_results(task)
             self.fail(task, serialize_error(error))
 
+    def _delete_results(self, task: PendingTask) -> None:
+        """Delete what the last attempt of a task may have stored."""
+        results = [entry.id for entry in task.returns]
+        self._tell_node(task.place or self._runtime.node_id, m.DeleteObjects(results))
+
     def _retry(self, task: PendingTask) -> None:
+        if task.place and task.rerun_of is None:
+            self._delete_results(task)  # the next attempt may run, and store them, on another node
         task.attempt += 1
         task.lease = None
         self._route(task)
@@ -309,7 +329,9 @@ class Submission:
         for argument in lost:
             entry = self._runtime.objects.entries[argument.object_id]
             try:
-                rebuilding = self._runtime.rebuilding.lost(entry, argument.value.rebuilds, reason)
+                known = argument.value
+                tried = known.nodes
+                rebuilding = self._runtime.rebuilding.lost(entry, known.rebuilds, reason, tried)
             except SpillUnavailableError as error:
                 self.fail(task, serialize_error(error))
                 return
@@ -326,15 +348,25 @@ class Submission:
 
     # --- messages (each takes the lock) ---
 
-    def _on_tasks_done(self, connection: Connection, message: m.TasksDone) -> None:
+    def _on_tasks_done(self, connection: Channel, message: m.TasksDone) -> None:
         now = time.monotonic()
         with self._runtime.lock:
             for result in message.results:
                 task = self._tasks.get(result.task_id)
                 if task is None or task.attempt != result.attempt:
+                    self._discard(result)
                     continue
                 self._settle(task, result, now)
             self.dispatch()
+
+    def _discard(self, result: m.TaskResult) -> None:
+        """Delete what an attempt that was given up stored on another node."""
+        for index, value in enumerate(result.values):
+            entry = self._runtime.objects.entries.get(following(result.task_id, index))
+            for node_id in value.nodes:
+                if entry is None or node_id not in (entry.nodes or ()):
+                    stored = following(result.task_id, index)
+                    self._tell_node(node_id, m.DeleteObjects([stored]))
 
     def _settle(self, task: PendingTask, result: m.TaskResult, now: float) -> None:
         lease = task.lease
@@ -354,7 +386,7 @@ class Submission:
         else:
             self.finish(task, result.values)
 
-    def _on_tasks_returned(self, connection: Connection, message: m.TasksReturned) -> None:
+    def _on_tasks_returned(self, connection: Channel, message: m.TasksReturned) -> None:
         now = time.monotonic()
         with self._runtime.lock:
             for pool in self._pools.values():
@@ -372,21 +404,21 @@ class Submission:
                 self._route(task)
             self.dispatch()
 
-    def _on_lease_granted(self, connection: Connection, message: m.LeaseGranted) -> None:
+    def _on_lease_granted(self, connection: Channel, message: m.LeaseGranted) -> None:
         runtime = self._runtime
         peer = runtime.peer(message.worker_id)
         with runtime.lock:
             pool = self._pools[message.shape]
             pool.requested = max(pool.requested - 1, 0)
             if peer is None:  # died meanwhile
-                runtime.node.send(m.ReturnLease(message.lease_id))
+                self._tell_node(message.worker_id, m.ReturnLease(message.lease_id))
             else:
                 worker = LeasedWorker(message.lease_id, message.worker_id, peer, time.monotonic())
                 pool.workers[worker.lease_id] = worker
             self._dirty.add(message.shape)
             self.dispatch()
 
-    def _on_recall_lease(self, connection: Connection, message: m.RecallLease) -> None:
+    def _on_recall_lease(self, connection: Channel, message: m.RecallLease) -> None:
         with self._runtime.lock:
             for pool in self._pools.values():
                 worker = pool.workers.get(message.lease_id)
@@ -395,7 +427,7 @@ class Submission:
                     self._dirty.add(pool.shape)
             self.dispatch()
 
-    def _on_task_lost(self, connection: Connection, message: m.TaskLost) -> None:
+    def _on_task_lost(self, connection: Channel, message: m.TaskLost) -> None:
         with self._runtime.lock:
             task = self._tasks.get(message.task_id)
             if task is not None and task.attempt == message.attempt:
@@ -409,25 +441,46 @@ class Submission:
                     self.lost_attempt(task, message.reason, charged=message.charged)
             self.dispatch()
 
-    def _on_worker_died(self, connection: Connection, message: m.WorkerDied) -> None:
+    def _on_task_placed(self, connection: Channel, message: m.TaskPlaced) -> None:
+        with self._runtime.lock:
+            task = self._tasks.get(message.task_id)
+            if task is not None and task.attempt == message.attempt:
+                task.place = message.node_id
+
+    def node_lost(self, node_id: bytes, reason: str) -> None:
+        """A node is gone: what was there is tried again elsewhere."""
+        for pool in list(self._pools.values()):
+            for worker in list(pool.workers.values()):
+                if node_of(worker.worker_id) == node_id:
+                    self._worker_lost(pool, worker, reason, None)
+        for task in list(self._tasks.values()):
+            if task.state == AT_NODE and task.place == node_id:
+                self.lost_attempt(task, reason, charged=True)
+
+    def _on_worker_died(self, connection: Channel, message: m.WorkerDied) -> None:
         """A worker that we leased is gone; its tasks are tried again elsewhere."""
         with self._runtime.lock:
             for pool in list(self._pools.values()):
                 dead = [w for w in pool.workers.values() if w.worker_id == message.worker_id]
                 for worker in dead:
-                    self._dirty.add(pool.shape)
-                    # The first was running; the others never began and are not charged.
-                    for index, task in enumerate(pool.lost(worker)):
-                        task.lease = None
-                        if message.oom is None:
-                            self.lost_attempt(task, message.reason, charged=index == 0)
-                        elif task.task_id == (message.oom.task_id or task.task_id) and index == 0:
-                            self._stopped(task, message.oom)
-                        else:
-                            self.lost_attempt(task, message.reason, charged=False)
+                    self._worker_lost(pool, worker, message.reason, message.oom)
             self.dispatch()
 
-    def _on_ask_upcoming(self, connection: Connection, message: m.AskUpcoming) -> None:
+    def _worker_lost(
+        self, pool: LeasePool, worker: LeasedWorker, reason: str, oom: m.OutOfMemory | None
+    ) -> None:
+        self._dirty.add(pool.shape)
+        # The first was running; the others never began and are not charged.
+        for index, task in enumerate(pool.lost(worker)):
+            task.lease = None
+            if oom is None:
+                self.lost_attempt(task, reason, charged=index == 0)
+            elif task.task_id == (oom.task_id or task.task_id) and index == 0:
+                self._stopped(task, oom)
+            else:
+                self.lost_attempt(task, reason, charged=False)
+
+    def _on_ask_upcoming(self, connection: Channel, message: m.AskUpcoming) -> None:
         with self._runtime.lock:  # sent under it, so that no task is told of after it was submitted
             connection.send(m.Upcoming(upcoming(self._tasks.values(), message.limit)))
 

@@ -60,6 +60,7 @@ class PendingTask:
         "order",
         "payload",
         "payload_ref",
+        "place",
         "rerun_of",
         "retries_left",
         "retry_exceptions",
@@ -122,6 +123,8 @@ class PendingTask:
         self.cancelled = False
         #: the leased worker or actor connection that has the task
         self.lease: Any = None
+        #: the other node that this attempt was sent to; empty: it is on ours
+        self.place = b""
         #: seconds it is expected to take, while at a leased worker
         self.load = 0.0
         #: of a rerun: what it rebuilds, the lost results, and the positions of all to be offered

@@ -14,7 +14,13 @@ import msgspec
 from ..errors import ProtocolError
 from .messages import Message
 
-__all__ = ["MAX_FRAME_BYTES", "FrameDecoder", "encode_frame"]
+__all__ = [
+    "MAX_FRAME_BYTES",
+    "FrameDecoder",
+    "decode_message",
+    "encode_frame",
+    "encode_message",
+]
 
 #: A longer frame closes the connection: nothing the engine sends comes near it.
 MAX_FRAME_BYTES = 1 << 30
@@ -39,6 +45,23 @@ def encode_frame(message: msgspec.Struct) -> bytearray:
         )
     _HEADER.pack_into(frame, 0, size)
     return frame
+
+
+def encode_message(message: msgspec.Struct) -> bytes:
+    """Return the bytes of one message, without a header."""
+    return _encoder.encode(message)
+
+
+def decode_message(body: bytes | memoryview) -> Any:
+    """Return the message that is encoded in ``body``.
+
+    Raises:
+        ProtocolError: the bytes are not a message.
+    """
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"a frame of {len(body)} bytes does not decode: {error}") from None
 
 
 class FrameDecoder:
@@ -81,9 +104,6 @@ def _decode_frames(view: memoryview, messages: list[Any]) -> int:
         end = body + size
         if end > available:
             break
-        try:
-            messages.append(_decode(view[body:end]))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"a frame of {size} bytes does not decode: {error}") from None
+        messages.append(decode_message(view[body:end]))
         start = end
     return start

@@ -72,6 +72,8 @@ class Value(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     contained: list[bytes] = []
     #: times that the object was rebuilt; in the answer of a rerun: 1 if it wrote the object
     rebuilds: int = 0
+    #: of a stored object: the nodes that have the bytes; empty: that of its owner
+    nodes: list[bytes] = []
 
 
 class Location(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -83,6 +85,14 @@ class Location(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     path: str = ""
     #: why a request was refused
     reason: str = ""
+
+
+class Copies(msgspec.Struct, array_like=True, gc=False):
+    """The nodes that have the bytes of a stored object, where these are not the reader's alone."""
+
+    object_id: bytes
+    size: int
+    nodes: list[bytes]
 
 
 class Argument(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -230,6 +240,8 @@ class ReportLost(msgspec.Struct, array_like=True, tag=24):
     #: the `Value.rebuilds` that the borrower knew
     rebuilds: int
     reason: str
+    #: the nodes that the borrower took to have it
+    nodes: list[bytes]
 
 
 # --- between a process and its node: objects -------------------------------------------------
@@ -258,9 +270,11 @@ class AbortObjects(msgspec.Struct, array_like=True, tag=33):
     object_ids: list[bytes]
 
 
-class PinObjects(msgspec.Struct, array_like=True, tag=34):
+class PinObjects(msgspec.Struct, array_like=True, omit_defaults=True, tag=34):
     request: int
     object_ids: list[bytes]
+    #: of those that may be on other nodes only
+    copies: list[Copies] = []
 
 
 class UnpinObjects(msgspec.Struct, array_like=True, tag=35):
@@ -360,6 +374,21 @@ class Blocked(msgspec.Struct, array_like=True, tag=48):
 
 class Unblocked(msgspec.Struct, array_like=True, tag=49):
     pass
+
+
+class TaskPlaced(msgspec.Struct, array_like=True, tag=58):
+    """Node to owner: another node got a task, or an actor, to run."""
+
+    task_id: bytes
+    attempt: int
+    node_id: bytes
+
+
+class CopiesMade(msgspec.Struct, array_like=True, tag=59):
+    """Node to owner: these objects can be read on this node as well."""
+
+    node_id: bytes
+    object_ids: list[bytes]
 
 
 class AskUpcoming(msgspec.Struct, array_like=True, tag=56):
@@ -507,6 +536,27 @@ class Preload(msgspec.Struct, array_like=True, tag=76):
     modules: list[str]
 
 
+# --- to and from other nodes -----------------------------------------------------------------
+
+
+class Routed(msgspec.Struct, array_like=True, gc=False, tag=80):
+    """A message for a process of another node, or for that node itself, on its way."""
+
+    #: the process, or, with 4 bytes, the node
+    target: bytes
+    #: the same of whoever gets the answers
+    sender: bytes
+    #: the message
+    body: bytes
+
+
+class NodeLost(msgspec.Struct, array_like=True, tag=81):
+    """Node to its processes: another node is gone, with everything that it had and ran."""
+
+    node_id: bytes
+    reason: str
+
+
 # --- who holds which memory ------------------------------------------------------------------
 
 
@@ -652,6 +702,10 @@ Message = (
     | Unblocked
     | AskUpcoming
     | Upcoming
+    | TaskPlaced
+    | CopiesMade
+    | Routed
+    | NodeLost
     | CreateActor
     | LocateActor
     | ActorState

@@ -26,8 +26,8 @@ from .peak_memory import TaskMemory
 from .task_io import TaskIO
 
 if TYPE_CHECKING:
+    from ..wire.channel import Channel
     from ..wire.leadership import Wait
-    from ..wire.reactor import Connection
     from .output import TaskOutput
 
 __all__ = ["Executor"]
@@ -41,7 +41,7 @@ _MAX_DELAY = 0.002
 class _Queued:
     __slots__ = ("connection", "task")
 
-    def __init__(self, connection: Connection, task: m.Task) -> None:
+    def __init__(self, connection: Channel, task: m.Task) -> None:
         self.connection = connection
         self.task = task
 
@@ -76,7 +76,7 @@ class Executor:
         self._answers: list[tuple[bytes, m.TaskResult]] = []
         self._answers_since = 0.0
         self._answers_lock = threading.Lock()
-        self.handlers: dict[type, Callable[[Connection, Any], None]] = {
+        self.handlers: dict[type, Callable[[Channel, Any], None]] = {
             m.RunTasks: self._on_run_tasks,
             m.Reclaim: self._on_reclaim,
             m.CancelTask: self._on_cancel,
@@ -265,7 +265,7 @@ class Executor:
         self._runtime.node.send(m.Unblocked())
 
     def _give_back(self, count: int, *, blocked: bool) -> None:
-        returned: dict[Connection, list[bytes]] = {}
+        returned: dict[Channel, list[bytes]] = {}
         for _ in range(count):
             try:
                 queued = self._queue.pop()
@@ -277,7 +277,7 @@ class Executor:
 
     # --- messages (on the thread that polls) ---
 
-    def _on_run_tasks(self, connection: Connection, message: m.RunTasks) -> None:
+    def _on_run_tasks(self, connection: Channel, message: m.RunTasks) -> None:
         if self._blocked:
             connection.send(m.TasksReturned([task.task_id for task in message.tasks], blocked=True))
             return
@@ -292,13 +292,13 @@ class Executor:
         if idle is not None:
             idle.wake()
 
-    def _on_reclaim(self, connection: Connection, message: m.Reclaim) -> None:
+    def _on_reclaim(self, connection: Channel, message: m.Reclaim) -> None:
         before = len(self._queue)
         self._give_back(min(message.count, before), blocked=False)
         if before == 0:
             connection.send(m.TasksReturned([]))
 
-    def _on_cancel(self, connection: Connection, message: m.CancelTask) -> None:
+    def _on_cancel(self, connection: Channel, message: m.CancelTask) -> None:
         self._cancelled.add(message.task_id)
         current = self._current
         if current is not None and current.task_id == message.task_id:
@@ -311,7 +311,7 @@ class Executor:
             self._current = None
             raise TaskCancelledError(f"task {current.name} was cancelled")
 
-    def _on_exit(self, connection: Connection, message: m.Exit) -> None:
+    def _on_exit(self, connection: Channel, message: m.Exit) -> None:
         if message.now:
             self.exit_now()
         self._exiting = True

@@ -6,12 +6,12 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from ..owner.inline_budget import INLINE_LIMIT
-from ..owner.store_client import BytesGone
+from ..owner.store_client import BytesGone, Pin
 from ..serialization.arguments import fill_slots
 from ..serialization.layout import SerializedValue
 from ..serialization.values import deserialize, serialize
 from ..wire import messages as m
-from ..wire.ids import following, owner_of
+from ..wire.ids import following, node_of, owner_of
 
 if TYPE_CHECKING:
     from ..owner.runtime import Runtime
@@ -51,11 +51,11 @@ class TaskIO:
         """Return the bytes of each argument, pinning what the node has not pinned for us."""
         store = self._runtime.store
         unpinned = [
-            argument.object_id
+            argument
             for argument in task.arguments
             if argument.value.kind == m.STORED and argument.location is None
         ]
-        pinned, lost = store.pin(unpinned) if unpinned else ([], {})
+        pinned, lost = self._pin(unpinned) if unpinned else ([], {})
         if lost:
             del pinned
             return self._rebuilt_buffers(task)
@@ -73,6 +73,15 @@ class TaskIO:
             del buffers, pins, pinned
             return self._rebuilt_buffers(task)
         return buffers
+
+    def _pin(self, arguments: list[m.Argument]) -> tuple[list[Pin], dict[bytes, str]]:
+        here = self._runtime.node_id
+        copies = [
+            m.Copies(each.object_id, each.value.size, each.value.nodes or [node_of(each.object_id)])
+            for each in arguments
+            if each.value.nodes or node_of(each.object_id) != here
+        ]
+        return self._runtime.store.pin([each.object_id for each in arguments], copies)
 
     def _rebuilt_buffers(self, task: m.Task) -> list[Any]:
         """Return the bytes of each argument once the owners have rebuilt what is lost."""
@@ -95,6 +104,8 @@ class TaskIO:
         stored: list[tuple[bytes, SerializedValue]] = []
         budget = _INLINE_BUDGET
         wanted = set(task.wanted)
+        here = self._runtime.node_id
+        nodes = [] if node_of(task.caller) == here else [here]
         for index, item in enumerate(returned):
             if wanted and index not in wanted:
                 continue
@@ -109,7 +120,7 @@ class TaskIO:
                 values.append(m.Value(m.INLINE, data, len(data), contained))
             else:
                 stored.append((following(task.task_id, index), serialized))
-                values.append(m.Value(m.STORED, b"", serialized.size, contained))
+                values.append(m.Value(m.STORED, b"", serialized.size, contained, 0, nodes))
         if stored:
             present = self._runtime.store.write(stored, rebuild=bool(task.wanted))
             if task.wanted:

@@ -6,13 +6,15 @@ is whole: what is missing, cut short or changed is noticed by whoever looks befo
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import xxhash
 
-from ..fileio import byte_views, write_file
+from ..fileio import byte_views, draft_path, write_file
 from .encoding import CHUNK, Codec, Encoded, verify
 from .segment_files import ShortFile, reader
 
@@ -37,6 +39,59 @@ def write_checked(path: str | os.PathLike[str], parts: Sequence[ReadableBuffer])
     """
     views = byte_views(parts)
     write_file(path, [*views, b"".join(_digests(views))])
+
+
+class CheckedDraft:
+    """An object's file that is filled piece by piece, and complete when it is finished.
+
+    Args:
+        path: where it will be.
+        size: bytes of the object.
+
+    Raises:
+        OSError: there is no room for it, and nothing is left.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], size: int) -> None:
+        self._path = Path(path)
+        self._draft = draft_path(self._path)
+        self._size = size
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(self._draft, flags, 0o600)
+        try:
+            # The blocks are taken now: to touch a page that has none would end the process.
+            os.posix_fallocate(self._fd, 0, file_size(size))
+            self._memory = mmap.mmap(self._fd, file_size(size))
+        except BaseException:
+            self.discard()
+            raise
+        #: the object's bytes, to be filled
+        self.view = memoryview(self._memory)[:size]
+
+    def finish(self) -> None:
+        """Add the checksums, and let the file be seen.
+
+        Raises:
+            OSError: it could not be written, and nothing is left.
+        """
+        try:
+            digests = b"".join(_digests([self.view] if self._size else []))
+            os.pwrite(self._fd, digests, self._size)
+            self._draft.rename(self._path)
+        except BaseException:
+            self.discard()
+            raise
+        self._close()
+
+    def discard(self) -> None:
+        """Remove what there is."""
+        self._draft.unlink(missing_ok=True)
+        self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def check_file(path: str, size: int, target: memoryview | None = None) -> None:

@@ -1,0 +1,129 @@
+"""This node among others: what it has them do, does for them, and hears of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..wire import messages as m
+from .actor_routes import ActorRoutes
+from .far_peers import AnyPeer, FarPeer, FarPeers
+from .placing import Placing, known_copies
+from .pulls import Pulls
+
+if TYPE_CHECKING:
+    from millpond.scheduler.placement import Load
+
+    from .cluster_service import ClusterService
+    from .server import NodeServer
+
+__all__ = ["FarService"]
+
+
+class FarService:
+    """Tasks, leases, actors and objects across nodes. On a single node all of it stays here.
+
+    Args:
+        server: this node's services.
+        cluster: the other nodes.
+        loop: the node's event loop.
+    """
+
+    def __init__(
+        self, server: NodeServer, cluster: ClusterService, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._server = server
+        self._cluster = cluster
+        self._tasks = server.tasks
+        self.peers = FarPeers(cluster, self)
+        self.placing = Placing(cluster, self.peers, server.tasks.queue.pool.total)
+        self.placing.expected_output = server.tasks.expected_output
+        self.pulls = Pulls(server.objects, cluster, server.peer, loop)
+        self.actors = ActorRoutes(server.actors, self.placing, self.peers)
+        self.node_id = cluster.node_id
+        self.handlers: dict[type, Callable[[AnyPeer, Any], None]] = {
+            m.Routed: self.peers.from_local,
+            m.SubmitTask: self._submit,
+            m.RequestLeases: self._request_leases,
+            m.CreateActor: self.actors.create,
+            m.LocateActor: self._locate_actor,
+            m.KillActor: self._kill_actor,
+        }
+        server.tasks.copies_of = lambda task: known_copies(task, cluster.node_id)
+        server.objects.fetch = self.pulls.begin
+        cluster.joined = self.placing.joined
+        cluster.left = self._node_lost
+        cluster.loaded = self._loaded
+
+    # --- what processes of this node want, or others of this node ---
+
+    def _submit(self, peer: AnyPeer, message: m.SubmitTask) -> None:
+        """A task with stored arguments is to run where that is best."""
+        if not isinstance(peer, FarPeer):
+            node_id = self.placing.place(message.task, message.shape)
+            task = message.task
+            if node_id != self.node_id and self.peers.send(node_id, peer.process_id, message):
+                peer.send(m.TaskPlaced(task.task_id, task.attempt, node_id))
+                return
+        self._tasks.submit(peer.process_id, message)
+
+    def _request_leases(self, peer: AnyPeer, message: m.RequestLeases) -> None:
+        """An owner waits for workers: those of this node first, then those of others."""
+        owner = peer.process_id
+        self._tasks.request_leases(owner, message)
+        if not isinstance(peer, FarPeer) and len(self._cluster.nodes) > 1:
+            left = self._tasks.queue.leases_wanted(owner).get(message.shape)
+            self.placing.spread_leases(owner, message.shape, *(left or (0, 0)))
+
+    def _locate_actor(self, peer: AnyPeer, message: m.LocateActor) -> None:
+        """A process wants to call an actor."""
+        self.actors.locate(peer, message, from_afar=isinstance(peer, FarPeer))
+
+    def _kill_actor(self, peer: AnyPeer, message: m.KillActor) -> None:
+        """A process wants an actor to end."""
+        self.actors.kill(peer, message, from_afar=isinstance(peer, FarPeer))
+
+    # --- what the other nodes need of this one ---
+
+    def local(self, process_id: bytes) -> AnyPeer | None:
+        """Return the connection of a process of this node, if it is alive."""
+        return self._server.peers.get(process_id)
+
+    def handle(self, peer: AnyPeer, message: Any) -> None:
+        """Serve a message to this node."""
+        self._server.handle(peer, message)
+
+    # --- ends ---
+
+    def local_process_died(self, process_id: bytes) -> None:
+        """A process of this node is gone."""
+        self.actors.process_died(process_id)
+        self.placing.owner_died(process_id)
+        self.peers.local_process_died(process_id)
+
+    def process_gone(self, process_id: bytes) -> None:
+        """A process of another node is gone."""
+        self._server.drop_process(process_id)
+        self.actors.process_died(process_id)
+        for peer in self._server.peers.values():
+            peer.send(m.ProcessDied(process_id))
+
+    def _node_lost(self, node_id: bytes, reason: str) -> None:
+        self.placing.left(node_id)
+        for process_id in self.peers.drop_node(node_id):
+            self._server.drop_process(process_id)
+            self.actors.process_died(process_id)
+        self._server.objects.drop_process(node_id)  # what all the others owned, too
+        self.actors.node_lost(node_id, reason)
+        for peer in self._server.peers.values():
+            peer.send(m.NodeLost(node_id, reason))
+
+    def _loaded(self, node_id: bytes, load: Load) -> None:
+        """A node said how busy it is: it may have room for those who wait for leases here."""
+        self.placing.loaded(node_id, load)
+        if load.tasks < load.slots:
+            for owner in self._tasks.queue.owners():
+                if self.local(owner) is not None:
+                    for shape, wanted in list(self._tasks.queue.leases_wanted(owner).items()):
+                        self.placing.spread_leases(owner, shape, *wanted)

@@ -1,0 +1,158 @@
+"""Fetches objects from other nodes into this one's store: carries out what `PullQueue` decides.
+
+A pulled object is one like any other: who waits for it is answered as soon as it is sealed. Its
+owner is told that there is a copy here, and deletes it with the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from millpond.objectstore.spill.checked_file import CheckedDraft
+from millpond.scheduler.pulling import Command as PullCommand
+from millpond.scheduler.pulling import Fetch, GiveUp, PullQueue
+
+from ..cluster.links import FetchError
+from ..wire.ids import owner_of
+from ..wire.messages import IN_ARENA, IN_FILE, UNREACHABLE, Copies, CopiesMade, Location
+
+if TYPE_CHECKING:
+    from .cluster_service import ClusterService
+    from .far_peers import AnyPeer
+    from .object_service import ObjectService
+
+__all__ = ["Pulls"]
+
+_log = logging.getLogger("millpond.node")
+
+#: bytes that are fetched at the same time
+_IN_FLIGHT = 256 << 20
+
+
+class _Target:
+    """Where the bytes of one object go."""
+
+    def __init__(self, view: memoryview, draft: CheckedDraft | None) -> None:
+        self.view = view
+        self.draft = draft
+
+
+class Pulls:
+    """The pulls of one node.
+
+    Args:
+        objects: the store.
+        cluster: the other nodes.
+        peer: finds a process.
+        loop: the node's event loop.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectService,
+        cluster: ClusterService,
+        peer: Callable[[bytes], AnyPeer | None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._objects = objects
+        self._cluster = cluster
+        self._peer = peer
+        self._loop = loop
+        self._queue = PullQueue(_IN_FLIGHT, random.Random())  # noqa: S311 - only spreads load
+        self._targets: dict[bytes, _Target] = {}
+        #: nodes said to have an object that waits for room here
+        self._sources: dict[bytes, list[bytes]] = {}
+        self._fetches: set[asyncio.Task[None]] = set()
+
+    @property
+    def inbound(self) -> int:
+        """Bytes that are still to be received."""
+        return self._queue.inbound
+
+    def begin(self, copies: Iterable[Copies]) -> None:
+        """Fetch those objects that are neither here nor on the way."""
+        for each in copies:
+            others = [node_id for node_id in each.nodes if node_id != self._cluster.node_id]
+            if each.object_id in self._sources:
+                self._sources[each.object_id] += others
+            elif each.object_id in self._queue:
+                self._queue.learn(each.object_id, others)
+            elif others and not self._objects.knows(each.object_id):
+                self._make_room(each, others)
+
+    def close(self) -> None:
+        """End all fetches."""
+        for fetch in self._fetches:
+            fetch.cancel()
+        for target in self._targets.values():
+            if target.draft is not None:
+                target.draft.discard()
+
+    def _make_room(self, copies: Copies, others: list[bytes]) -> None:
+        self._sources[copies.object_id] = others
+        self._objects.create(
+            [copies.object_id],
+            [copies.size],
+            self._cluster.node_id,
+            lambda locations: self._granted(copies, locations[0]),
+        )
+
+    def _granted(self, copies: Copies, location: Location) -> None:
+        object_id = copies.object_id
+        sources = self._sources.pop(object_id)
+        try:
+            if location.kind == IN_ARENA:
+                view = self._objects.block(location.offset, location.size)
+                self._targets[object_id] = _Target(view, None)
+            elif location.kind == IN_FILE:
+                draft = CheckedDraft(location.path, copies.size)
+                self._targets[object_id] = _Target(draft.view, draft)
+            else:
+                _log.warning("object %s cannot be fetched: %s", object_id.hex(), location.reason)
+                return
+        except OSError as error:
+            self._abort(object_id, f"{UNREACHABLE}there is no room for it: {error}")
+            return
+        self._execute(self._queue.add(object_id, copies.size, sources))
+
+    def _execute(self, commands: list[PullCommand]) -> None:
+        for command in commands:
+            if isinstance(command, GiveUp):
+                self._abort(command.object_id, command.reason)
+            else:
+                fetch = self._loop.create_task(self._fetch(command))
+                self._fetches.add(fetch)
+                fetch.add_done_callback(self._fetches.discard)
+
+    async def _fetch(self, fetch: Fetch) -> None:
+        object_id, target = fetch.object_id, self._targets[fetch.object_id]
+        links = self._cluster.links
+        assert links is not None, "only members are sources"
+        try:
+            await links.fetch(fetch.node_id, object_id, target.view, fetch.offset)
+            if target.draft is not None:
+                await asyncio.to_thread(target.draft.finish)
+        except FetchError as error:
+            filled = max(error.filled, fetch.offset)
+            self._execute(self._queue.failed(object_id, filled, str(error)))
+        except OSError as error:
+            self._execute(self._queue.done(object_id))
+            self._abort(object_id, f"{UNREACHABLE}it could not be written: {error}")
+        else:
+            del self._targets[object_id]
+            commands = self._queue.done(object_id)
+            self._objects.seal([object_id])
+            owner = self._peer(owner_of(object_id))
+            if owner is not None:
+                owner.send(CopiesMade(self._cluster.node_id, [object_id]))
+            self._execute(commands)
+
+    def _abort(self, object_id: bytes, reason: str) -> None:
+        target = self._targets.pop(object_id, None)
+        if target is not None and target.draft is not None:
+            target.draft.discard()
+        self._objects.abort([object_id], reason)

@@ -1,0 +1,258 @@
+"""Objects, tasks and actors across the nodes of a cluster."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import millpond
+from millpond.errors import OwnerDiedError
+from millpond.testing import Cluster, ClusterNode
+
+from .conftest import eventually
+
+MIB = 1 << 20
+
+pytest.importorskip("grpc")
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Two nodes of one CPU each, and a driver whose own node has one too."""
+    with Cluster(num_nodes=2, num_cpus=1, object_store_memory=64 * MIB) as nodes:
+        nodes.connect()
+        yield nodes
+        nothing_stored()
+
+
+@pytest.fixture
+def far() -> Iterator[Cluster]:
+    """A head without workers to speak of, a node with a resource of its own, and a driver."""
+    with Cluster(num_nodes=1, num_cpus=1, object_store_memory=64 * MIB) as nodes:
+        nodes.add_node(resources={"far": 8}, num_cpus=2)
+        nodes.connect()
+        yield nodes
+        nothing_stored()
+
+
+def add_node(cluster: Cluster, **settings: Any) -> ClusterNode:
+    """Add a node, and wait until the driver's node knows of it."""
+    added = cluster.add_node(**settings)
+    ids = {added.node_id}
+    eventually(lambda: ids <= {each.node_id for each in millpond.nodes()}, "the node is known")
+    return added
+
+
+def nothing_stored() -> None:
+    gc.collect()
+    eventually(_driver_store_is_empty, "the driver's store is empty")
+
+
+def _driver_store_is_empty() -> bool:
+    return millpond.statistics().store.num_objects == 0
+
+
+def node() -> int:
+    """Return the process id of the node that the calling worker belongs to."""
+    return _ancestor(os.getppid())
+
+
+def _ancestor(pid: int) -> int:
+    # Zygotes are children of the node.
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        return int(file.read().split()[3])
+
+
+@millpond.remote(resources={"far": 1}, num_cpus=0)
+def make(size: int, seed: int = 0) -> np.ndarray:
+    return np.arange(size, dtype=np.uint8) + np.uint8(seed)
+
+
+@millpond.remote(resources={"far": 1}, num_cpus=0)
+def total(*arrays: np.ndarray) -> int:
+    return sum(int(array.sum()) for array in arrays)
+
+
+@millpond.remote(resources={"far": 1}, num_cpus=0)
+def where() -> int:
+    return node()
+
+
+@millpond.remote
+def here_total(array: np.ndarray) -> int:
+    return int(array.sum())
+
+
+def test_a_task_runs_on_the_only_node_that_can_run_it(far: Cluster) -> None:
+    assert millpond.get(where.remote()) == far.nodes[-1].pid
+
+
+def test_a_stored_result_of_another_node_can_be_read_and_used_here(far: Cluster) -> None:
+    ref = make.remote(MIB)
+    expected = int((np.arange(MIB, dtype=np.uint8)).sum())
+    assert millpond.get(here_total.remote(ref)) == expected
+    assert int(millpond.get(ref).sum()) == expected
+    assert millpond.get(total.remote(ref)) == expected
+
+
+def test_what_was_put_here_is_an_argument_there(far: Cluster) -> None:
+    array = np.random.default_rng(1).integers(0, 255, 3 * MIB, dtype=np.uint8)
+    ref = millpond.put(array)
+    assert millpond.get(total.remote(ref)) == int(array.sum())
+
+
+def test_many_objects_go_back_and_forth_and_are_freed_everywhere(far: Cluster) -> None:
+    refs = [make.remote(MIB, seed) for seed in range(8)]
+    sums = [here_total.remote(ref) for ref in refs]
+    assert millpond.get(total.remote(*refs)) == sum(millpond.get(sums))
+
+
+def test_an_exception_of_another_node_is_raised_here(far: Cluster) -> None:
+    @millpond.remote(resources={"far": 1}, num_cpus=0)
+    def fail() -> None:
+        raise KeyError("there")
+
+    with pytest.raises(KeyError, match="there"):
+        millpond.get(fail.remote())
+
+
+def test_a_ref_in_a_result_of_another_node_can_be_read(far: Cluster) -> None:
+    @millpond.remote(resources={"far": 1}, num_cpus=0)
+    def nested() -> list[millpond.ObjectRef[np.ndarray]]:
+        return [millpond.put(np.ones(MIB, dtype=np.uint8)), millpond.put(b"small")]
+
+    large, small = millpond.get(nested.remote())
+    assert int(millpond.get(large).sum()) == MIB
+    assert millpond.get(small) == b"small"
+
+
+def test_a_task_of_another_node_can_submit_tasks_and_wait_for_them(far: Cluster) -> None:
+    @millpond.remote(resources={"far": 1}, num_cpus=0)
+    def outer() -> int:
+        return int(millpond.get(here_total.remote(np.ones(MIB, dtype=np.uint8))))
+
+    assert millpond.get(outer.remote()) == MIB
+
+
+def test_tasks_without_stored_arguments_use_the_slots_of_all_nodes(cluster: Cluster) -> None:
+    @millpond.remote
+    def slow() -> int:
+        time.sleep(0.2)
+        return node()
+
+    nodes = set(millpond.get([slow.remote() for _ in range(12)]))
+    assert len(nodes) == 3
+
+
+def test_tasks_with_stored_arguments_use_the_slots_of_all_nodes(cluster: Cluster) -> None:
+    ref = millpond.put(np.ones(MIB, dtype=np.uint8))
+
+    @millpond.remote
+    def slow(array: np.ndarray) -> int:
+        time.sleep(0.2)
+        return node()
+
+    nodes = set(millpond.get([slow.remote(ref) for _ in range(12)]))
+    assert len(nodes) == 3
+
+
+def test_an_actor_lives_on_another_node_and_its_calls_stay_in_order(far: Cluster) -> None:
+    @millpond.remote(resources={"far": 1})
+    class Log:
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def add(self, number: int) -> int:
+            self.seen.append(number)
+            return node()
+
+        def all(self) -> list[int]:
+            return self.seen
+
+    log = Log.remote()
+    assert set(millpond.get([log.add.remote(n) for n in range(50)])) == {far.nodes[-1].pid}
+    assert millpond.get(log.all.remote()) == list(range(50))
+
+
+def test_an_actor_of_another_node_can_be_called_by_a_task_of_a_third(far: Cluster) -> None:
+    add_node(far, resources={"third": 1})
+
+    @millpond.remote(resources={"far": 1})
+    class Counter:
+        count = 0
+
+        def add(self) -> int:
+            self.count += 1
+            return self.count
+
+    @millpond.remote(resources={"third": 1}, num_cpus=0)
+    def call(counter: object) -> int:
+        return int(millpond.get(counter.add.remote()))  # type: ignore[attr-defined]
+
+    counter = Counter.remote()
+    assert millpond.get(call.remote(counter)) == 1
+    assert millpond.get(counter.add.remote()) == 2
+
+
+def test_a_lost_node_costs_no_result(far: Cluster) -> None:
+    refs = [make.remote(MIB, seed) for seed in range(4)]
+    millpond.wait(refs, num_returns=4)
+    lost = far.nodes[-1]
+    add_node(far, resources={"far": 8}, num_cpus=2)
+    far.kill(lost)
+    for seed, ref in enumerate(refs):
+        expected = np.arange(MIB, dtype=np.uint8) + np.uint8(seed)
+        assert np.array_equal(millpond.get(ref), expected)
+
+
+def test_tasks_that_ran_on_a_lost_node_run_again(far: Cluster) -> None:
+    @millpond.remote(resources={"far": 1}, num_cpus=0)
+    def slow(seconds: float, *_: object) -> int:
+        time.sleep(seconds)
+        return node()
+
+    stored = millpond.put(np.ones(MIB, dtype=np.uint8))
+    refs = [slow.remote(1.0), slow.remote(1.0, stored)]
+    time.sleep(0.5)
+    lost = far.nodes[-1]
+    other = add_node(far, resources={"far": 8}, num_cpus=2)
+    far.kill(lost)
+    assert set(millpond.get(refs)) == {other.pid}
+
+
+def test_an_actor_of_a_lost_node_is_dead(far: Cluster) -> None:
+    @millpond.remote(resources={"far": 1})
+    class Idle:
+        def answer(self) -> int:
+            return 1
+
+    actor = Idle.remote()
+    assert millpond.get(actor.answer.remote()) == 1
+    far.kill(far.nodes[-1])
+    with pytest.raises(millpond.ActorDiedError):
+        millpond.get(actor.answer.remote())
+
+
+def test_what_a_process_of_a_lost_node_owned_is_lost_with_it(far: Cluster) -> None:
+    @millpond.remote(resources={"far": 1}, num_cpus=0)
+    def nested() -> list[millpond.ObjectRef[bytes]]:
+        return [millpond.put(b"small")]
+
+    (ref,) = millpond.get(nested.remote())
+    far.kill(far.nodes[-1])
+    with pytest.raises(OwnerDiedError):
+        millpond.get(ref)
+
+
+def test_a_driver_frees_everything_everywhere_when_it_ends(far: Cluster) -> None:
+    refs = [make.remote(MIB, seed) for seed in range(4)]
+    millpond.wait(refs, num_returns=4)
+    millpond.shutdown()
+    far.connect(num_cpus=1)
+    assert millpond.get(where.remote()) == far.nodes[-1].pid
