@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -286,6 +287,17 @@ def test_nothing_outlives_the_driver(end: str, tmp_path: Path) -> None:
 
         shutil.rmtree(directory, ignore_errors=True)
     assert time.monotonic() - begun < 5
+
+
+def test_a_temporary_directory_with_too_long_a_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(millpond.errors.ConfigurationError, match="Set TMPDIR to a shorter one"):
+        millpond.init(num_cpus=1, object_store_memory=16 << 20)
+    assert list(long.iterdir()) == []
 
 
 def test_nothing_outlives_a_driver_that_ends_while_it_starts_the_engine(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ from .spill_options import spill_settings
 
 __all__ = ["NodeProcess"]
 
+#: a socket's path has at most 107 bytes; its name is 8 bytes in hexadecimal and ".sock"
+_LONGEST_DIRECTORY = 107 - len("/0123456789abcdef.sock")
+
 
 class NodeProcess:
     """A node that was started by this process, and runs.
@@ -64,7 +67,7 @@ class NodeProcess:
         self.node_id: NodeId = new_node_id()
         self.address = ""
         self.validate = os.environ.get("MILLPOND_VALIDATE") == "1"
-        self.directory = tempfile.mkdtemp(prefix="millpond-")
+        self.directory = _make_directory()
         self.connection, theirs = socket.socketpair()
         try:
             self._process = self._spawn(theirs, lifeline)
@@ -176,6 +179,18 @@ class NodeProcess:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _make_directory() -> str:
+    directory = tempfile.mkdtemp(prefix="millpond-")
+    if len(os.fsencode(directory)) > _LONGEST_DIRECTORY:
+        Path(directory).rmdir()
+        raise ConfigurationError(
+            f"the temporary directory {tempfile.gettempdir()} has too long a name: a session's is "
+            f"made below it, and for its sockets {directory} must have at most "
+            f"{_LONGEST_DIRECTORY} bytes. Set TMPDIR to a shorter one"
+        )
+    return directory
 
 
 def _check_started(started: m.Started) -> None:
