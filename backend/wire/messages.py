@@ -457,6 +457,8 @@ class LogLines(msgspec.Struct, array_like=True, tag=67):
     stream: int
     name: str
     text: str
+    #: host and process id of the node, if it is not the driver's
+    node: str = ""
 
 
 class SpillSettings(msgspec.Struct, array_like=True):
