@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,7 @@ def node() -> int:
 
 def _ancestor(pid: int) -> int:
     # Zygotes are children of the node.
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-        return int(file.read().split()[3])
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").split()[3])
 
 
 @millpond.remote(resources={"far": 1}, num_cpus=0)
