@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -30,8 +31,10 @@ from millpond.errors import (
 from millpond.testing import Cluster
 from millpond.wire.cluster_messages import ClusterSettings
 
-pytest.importorskip("grpc")
-pytest.importorskip("cryptography")
+pytestmark = pytest.mark.skipif(
+    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
+    reason="needs millpond[cluster]",
+)
 
 STORE = 32 * MIB
 
@@ -238,7 +241,7 @@ def test_no_token_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_address_that_is_none() -> None:
-    with pytest.raises(ConfigurationError, match="host:port.*'head'"):
+    with pytest.raises(ConfigurationError, match=r"host:port.*'head'"):
         millpond.init(address="head", object_store_memory=STORE)
 
 
@@ -247,7 +250,7 @@ def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        with pytest.raises(HeadUnreachableError, match=f"127.0.0.1:{port}"):
+        with pytest.raises(HeadUnreachableError, match=f":{port}"):
             millpond.init(address=f"127.0.0.1:{port}", object_store_memory=STORE)
     assert not millpond.is_initialized()
 
@@ -258,7 +261,7 @@ def test_something_else_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
-        with pytest.raises(HeadUnreachableError, match=f"127.0.0.1:{port}"):
+        with pytest.raises(HeadUnreachableError, match=f":{port}"):
             millpond.init(address=f"127.0.0.1:{port}", object_store_memory=STORE)
 
 
@@ -273,7 +276,7 @@ def test_a_port_that_is_taken() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(PortError, match=f":{port}: another process uses this port"):
+        with pytest.raises(PortError, match=rf":{port}: another process uses this port"):
             join(head_settings(port=port))
     with pytest.raises(PortError, match=r"192\.0\.2\.1"):
         join(head_settings(host="192.0.2.1", port=port))

@@ -52,7 +52,7 @@ def nodes() -> list[Node]:
             info.host,
             info.pid,
             info.node_id == state.head_id,
-            runtime.process_id.startswith(info.node_id),
+            info.node_id == state.here,
             info.has_driver,
             {name: quantity(counted) for name, counted in info.resources.items()},
             info.store,

@@ -34,9 +34,8 @@ class NodeProcess:
         settings: of the node.
         preload: modules that its workers have imported; those of the settings if these say.
         has_driver: this process is its driver.
-        lifeline: it ends when this process does.
+        lifeline: it ends when this process does; else its messages go to a file in its directory.
         cluster: the port it opens, and the cluster it joins.
-        log: file for what it prints on stderr; None for this process's.
 
     Attributes:
         node_id: its id.
@@ -59,7 +58,6 @@ class NodeProcess:
         has_driver: bool,
         lifeline: bool = True,
         cluster: c.ClusterSettings | None = None,
-        log: Path | None = None,
     ) -> None:
         self.node_id: NodeId = new_node_id()
         self.address = ""
@@ -67,7 +65,7 @@ class NodeProcess:
         self.directory = tempfile.mkdtemp(prefix="millpond-")
         self.connection, theirs = socket.socketpair()
         try:
-            self._process = self._spawn(theirs, log)
+            self._process = self._spawn(theirs, lifeline)
             theirs.close()
             self._start(self._message(settings, preload, cluster, has_driver, lifeline))
         except BaseException:
@@ -76,8 +74,8 @@ class NodeProcess:
             shutil.rmtree(self.directory, ignore_errors=True)
             raise
 
-    def _spawn(self, theirs: socket.socket, log: Path | None) -> subprocess.Popen[bytes]:
-        stderr = None if log is None else log.open("ab")
+    def _spawn(self, theirs: socket.socket, lifeline: bool) -> subprocess.Popen[bytes]:
+        stderr = None if lifeline else (Path(self.directory) / "node.log").open("ab")
         try:
             return subprocess.Popen(
                 [sys.executable, "-m", "millpond.node", str(theirs.fileno())],

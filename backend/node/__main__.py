@@ -24,7 +24,6 @@ from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
 from millpond.scheduler.resources import UNIT
 
-from ..cluster.cluster_file import KnownCluster, write_cluster_file
 from ..errors import ClusterError
 from ..wire import cluster_messages as c
 from ..wire import messages as m
@@ -238,6 +237,8 @@ async def _open(
     settings: c.ClusterSettings, server: NodeServer, starter: socket.socket, session_dir: str
 ) -> bool:
     """Open this node's port and tell the starter; False when it cannot be done."""
+    from ..cluster.cluster_file import KnownCluster, write_cluster_file
+
     cluster = server.cluster
     answer = c.Joined("")
     try:

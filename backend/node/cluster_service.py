@@ -78,7 +78,7 @@ class ClusterService:
 
     def state(self, request: int) -> c.ClusterState:
         """Return the members, for who asked."""
-        return c.ClusterState(request, list(self.nodes.values()), self.head_id)
+        return c.ClusterState(request, list(self.nodes.values()), self.head_id, self.node_id)
 
     # --- what the links tell ---
 

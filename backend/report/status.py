@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from millpond.objectstore.statistics import StoreStatistics
 from millpond.scheduler.resources import quantity
 
+from ..wire import cluster_messages as c
 from ..wire import messages as m
 from .memory import store_statistics
 from .memory_text import format_bytes, table
 
-__all__ = ["ResourceUse", "SessionStatus", "build_status"]
+__all__ = ["NodeStatus", "ResourceUse", "SessionStatus", "build_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,29 @@ class ResourceUse:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node of the cluster.
+
+    Attributes:
+        node_id: its id, in hexadecimal digits.
+        address: host:port where others reach it.
+        host: name of its machine.
+        pid: process id of the node there.
+        role: "head", "driver" for the node of one, or "node".
+        num_cpus: tasks that run side by side there.
+        object_store_memory: bytes of its object store.
+    """
+
+    node_id: str
+    address: str
+    host: str
+    pid: int
+    role: str
+    num_cpus: float
+    object_store_memory: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionStatus:
     """What a session has and uses.
 
@@ -39,6 +64,7 @@ class SessionStatus:
         busy_workers: those that a task, an owner or an actor holds.
         actors: of those, actors.
         store: the object store; sizes in bytes.
+        nodes: the members of the cluster; one where nobody joined.
     """
 
     resources: tuple[ResourceUse, ...]
@@ -46,6 +72,7 @@ class SessionStatus:
     busy_workers: int
     actors: int
     store: StoreStatistics
+    nodes: tuple[NodeStatus, ...] = ()
 
     def __str__(self) -> str:
         rows = [
@@ -60,16 +87,34 @@ class SessionStatus:
             f"{self.actors} actors. {store.num_objects} objects, {store.num_pinned} pinned, "
             f"{format_bytes(store.spilled_bytes)} in files.\n"
             f"Spilled so far {format_bytes(store.spilled_bytes_total)}, restored "
-            f"{format_bytes(store.restored_bytes_total)}."
+            f"{format_bytes(store.restored_bytes_total)}.{self._cluster()}"
         )
+
+    def _cluster(self) -> str:
+        if not any(node.address for node in self.nodes):
+            return ""
+        rows = [
+            (
+                node.node_id,
+                node.role,
+                node.address,
+                node.host,
+                str(node.pid),
+                f"{node.num_cpus:g}",
+                format_bytes(node.object_store_memory),
+            )
+            for node in self.nodes
+        ]
+        columns = ("node", "role", "address", "host", "pid", "CPUs", "object store")
+        return f"\n\n{table(columns, rows)}"
 
 
 def _amount(resource: ResourceUse, amount: float) -> str:
     return format_bytes(int(amount)) if resource.name == "memory" else f"{amount:g}"
 
 
-def build_status(state: m.SessionState) -> SessionStatus:
-    """Make a status of the node's answer."""
+def build_status(state: m.SessionState, cluster: c.ClusterState) -> SessionStatus:
+    """Make a status of the node's answers."""
     resources = [
         ResourceUse(name, quantity(total - state.available.get(name, 0)), quantity(total))
         for name, total in state.total.items()
@@ -80,4 +125,19 @@ def build_status(state: m.SessionState) -> SessionStatus:
         state.busy_workers,
         state.actors,
         store_statistics(state.store),
+        tuple(sorted(_nodes(cluster), key=lambda node: (node.role != "head", node.node_id))),
     )
+
+
+def _nodes(cluster: c.ClusterState) -> Iterator[NodeStatus]:
+    for info in cluster.nodes:
+        role = "driver" if info.has_driver else "node"
+        yield NodeStatus(
+            info.node_id.hex(),
+            info.address,
+            info.host,
+            info.pid,
+            "head" if info.node_id == cluster.head_id else role,
+            quantity(info.resources.get("CPU", 0)),
+            info.store,
+        )

@@ -150,6 +150,8 @@ class ClusterState(msgspec.Struct, array_like=True, tag=121):
     request: int
     nodes: list[NodeInfo]
     head_id: bytes
+    #: the node that answers
+    here: bytes
 
 
 ClusterMessage = (
