@@ -211,11 +211,15 @@ class NodeServer:
         self.tasks.process_died(process_id)
         self.actors.process_died(process_id)
 
-    def emit_log(self, pid: int, stream: int, name: str, text: str) -> None:
-        """Send lines that a worker printed to the driver."""
-        driver = self._peers.get(self._driver_id)
-        if driver is not None:
-            driver.send(m.LogLines(pid, stream, name, text))
+    def emit_log(self, worker: Worker, stream: int, name: str, text: str) -> None:
+        """Send lines that a worker printed to the driver that it works for."""
+        user = self.far.driver_for(worker.user) if worker.user else None
+        near = self._peers.get(self._driver_id)
+        if user is not None:
+            node = self.cluster.node_id.hex()
+            user.send(m.LogLines(worker.pid, stream, name, text, node))
+        elif near is not None:
+            near.send(m.LogLines(worker.pid, stream, name, text))
 
     def worker_died(self, worker: Worker, reason: str) -> None:
         """A worker process is gone and reaped."""

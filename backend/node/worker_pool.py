@@ -43,6 +43,8 @@ class Worker:
         #: the grant it serves, None when idle
         self.grant_key: Hashable = None
         self.actor_id = b""
+        #: the process that it works for, or did last
+        self.user = b""
         #: why it is going to die, when the node knows
         self.doom = ""
         #: it was killed for its memory
@@ -77,7 +79,7 @@ class WorkerPool:
         ids: for the workers.
         keep_idle: idle workers to keep.
         max_workers: never more processes than this.
-        emit_log: called with (pid, stream, task name, text).
+        emit_log: called with (worker, stream, task name, text).
         on_idle: a worker became free, or another may be forked.
         on_died: called with a worker that is gone and the reason.
         on_retired: the workers of a retired zygote should be given back soon.
@@ -93,7 +95,7 @@ class WorkerPool:
         *,
         keep_idle: int,
         max_workers: int,
-        emit_log: Callable[[int, int, str, str], None],
+        emit_log: Callable[[Worker, int, str, str], None],
         on_idle: Callable[[], None],
         on_died: Callable[[Worker, str], None],
         on_retired: Callable[[], None],
@@ -226,7 +228,7 @@ class WorkerPool:
             LogPipe(
                 fd,
                 self._loop,
-                lambda name, text, stream=stream: self._emit_log(worker.pid, stream, name, text),  # type: ignore[misc]
+                lambda name, text, stream=stream: self._emit_log(worker, stream, name, text),  # type: ignore[misc]
                 lambda: self._pipe_ended(worker),
             )
 

@@ -465,11 +465,13 @@ class Exit(msgspec.Struct, array_like=True, tag=66):
     when_free: bool = False
 
 
-class LogLines(msgspec.Struct, array_like=True, tag=67):
+class LogLines(msgspec.Struct, array_like=True, omit_defaults=True, tag=67):
     pid: int
     stream: int
     name: str
     text: str
+    #: where the process is, unless on the driver's node
+    node: str = ""
 
 
 class SpillSettings(msgspec.Struct, array_like=True):
