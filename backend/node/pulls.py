@@ -18,7 +18,7 @@ from millpond.scheduler.pulling import Fetch, GiveUp, PullQueue
 
 from ..cluster.links import FetchError
 from ..wire.ids import owner_of
-from ..wire.messages import IN_ARENA, IN_FILE, UNREACHABLE, Copies, CopiesMade, Location
+from ..wire.messages import IN_ARENA, IN_FILE, UNREACHABLE, Copies, CopiesGone, CopiesMade, Location
 
 if TYPE_CHECKING:
     from .cluster_service import ClusterService
@@ -67,6 +67,8 @@ class Pulls:
         #: nodes said to have an object that waits for room here
         self._sources: dict[bytes, list[bytes]] = {}
         self._fetches: set[asyncio.Task[None]] = set()
+        objects.fetch = self.begin
+        objects.dropped = self._dropped
 
     @property
     def inbound(self) -> int:
@@ -145,11 +147,18 @@ class Pulls:
         else:
             del self._targets[object_id]
             commands = self._queue.done(object_id)
-            self._objects.seal([object_id])
+            self._objects.seal([object_id], secondary=True)
             owner = self._peer(owner_of(object_id))
-            if owner is not None:
+            if owner is None:
+                self._objects.delete([object_id])
+            else:
                 owner.send(CopiesMade(self._cluster.node_id, [object_id]))
             self._execute(commands)
+
+    def _dropped(self, object_id: bytes) -> None:
+        owner = self._peer(owner_of(object_id))
+        if owner is not None:
+            owner.send(CopiesGone(self._cluster.node_id, [object_id]))
 
     def _abort(self, object_id: bytes, reason: str) -> None:
         target = self._targets.pop(object_id, None)
