@@ -2,7 +2,7 @@
 
 from . import errors
 from .adapters.import_hooks import install as _install_import_hooks
-from .api.cluster import Node, cluster_resources, nodes
+from .api.cluster import Node, cluster_resources, nodes, open_port
 from .api.memory import MemoryReport, memory
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
 from .api.remote import ActorHandle, RemoteFunction, remote
@@ -48,6 +48,7 @@ __all__ = [
     "kill",
     "memory",
     "nodes",
+    "open_port",
     "preload",
     "put",
     "remote",

@@ -207,6 +207,60 @@ def test_nodes_end_with_their_starter_however_that_ends() -> None:
     eventually(lambda: not any(map(psutil.pid_exists, pids)), "all nodes are gone")
 
 
+def test_a_running_session_can_be_joined(start: Callable[..., millpond.Context]) -> None:
+    start(num_cpus=1)
+    address = millpond.open_port()
+    with pytest.raises(ClusterError, match=f"has a port already: {address}"):
+        millpond.open_port()
+    node = join(join_settings(address))
+    try:
+        assert [found.address for found in millpond.nodes()] == [address, node.address]
+        assert millpond.nodes()[0].is_here
+        assert millpond.cluster_resources()["CPU"] == 2.0
+    finally:
+        node.terminate()
+        node.wait(5)
+        node.connection.close()
+
+
+def test_a_port_that_cannot_be_opened_harms_nothing(
+    start: Callable[..., millpond.Context],
+) -> None:
+    start(num_cpus=1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(PortError):
+            millpond.open_port(port=taken.getsockname()[1])
+    assert millpond.get(double.remote(2)) == 4
+    assert millpond.open_port().startswith("127.0.0.1:")
+
+
+def test_what_far_tasks_print_is_shown_with_their_node(
+    cluster: Callable[..., Cluster], capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = cluster(2, resources={"far": 1})
+    running.connect()
+
+    @millpond.remote(resources={"far": 1}, num_cpus=0)
+    def talk() -> None:
+        print("hello from afar")
+
+    millpond.get(talk.remote())
+    millpond.shutdown()
+    (line,) = (line for line in capfd.readouterr().out.splitlines() if "hello" in line)
+    nodes = [f"node={socket.gethostname()}/{node.pid})" for node in running.nodes]
+    assert any(node in line for node in nodes)
+    assert "talk pid=" in line
+
+
+def test_a_driver_may_have_no_cpus_of_its_own(cluster: Callable[..., Cluster]) -> None:
+    running = cluster(1, num_cpus=2)
+    running.connect(num_cpus=0)
+    assert millpond.cluster_resources()["CPU"] == 2.0
+    assert millpond.get([double.remote(value) for value in range(20)]) == list(range(0, 40, 2))
+
+
 # --- who is not let in -------------------------------------------------------------------------
 
 

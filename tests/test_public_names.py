@@ -38,6 +38,7 @@ PUBLIC = [
     "kill",
     "memory",
     "nodes",
+    "open_port",
     "preload",
     "put",
     "remote",

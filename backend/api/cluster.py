@@ -1,4 +1,4 @@
-"""`nodes` and `cluster_resources`: what a cluster consists of."""
+"""`nodes` and `cluster_resources`: what a cluster consists of; `open_port`: making one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from millpond.scheduler.resources import quantity
 
 from ..wire import cluster_messages as c
+from .node_process import check_joined
 from .session import connected_runtime
 
-__all__ = ["Node", "cluster_resources", "nodes"]
+__all__ = ["Node", "cluster_resources", "nodes", "open_port"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,28 @@ def cluster_resources() -> dict[str, float]:
         for name, amount in node.resources.items():
             total[name] += amount
     return dict(total)
+
+
+def open_port(*, host: str | None = None, port: int = 0, tls: bool = False) -> str:
+    """Let nodes of other machines join this running session, whose node becomes their head.
+
+    They join with ``millpond start --address``, or ``millpond.init(address=...)``; the command
+    ``millpond token`` prints the token that they need.
+
+    Args:
+        host: where to listen; None for the loopback address. Other hosts mean TLS.
+        port: where to listen; 0 for any that is free.
+        tls: use TLS on the loopback address too.
+
+    Returns:
+        host:port, for the others.
+
+    Raises:
+        ClusterError: the port cannot be opened, or the node has one already.
+        ConfigurationError: a setting is wrong.
+    """
+    from .joining import head_settings
+
+    settings = head_settings(host=host, port=port, tls=tls)
+    runtime = connected_runtime()
+    return check_joined(runtime.requests.ask(runtime.node, c.OpenPort(0, settings)).outcome)

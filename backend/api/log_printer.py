@@ -40,8 +40,8 @@ class LogPrinter:
     def _run(self) -> None:
         while (message := self._lines.get()) is not None:
             stream = sys.stdout if message.stream == 1 else sys.stderr
-            where = f" node={message.node}" if message.node else ""
-            prefix = f"({message.name or 'worker'} pid={message.pid}{where}) "
+            node = f" node={message.node}" if message.node else ""
+            prefix = f"({message.name or 'worker'} pid={message.pid}{node}) "
             text = "".join(f"{prefix}{line}\n" for line in message.text.split("\n"))
             try:
                 stream.write(text)

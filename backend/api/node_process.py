@@ -24,7 +24,7 @@ from ..wire.ids import NodeId, new_node_id
 from .settings import Settings
 from .spill_options import spill_settings
 
-__all__ = ["NodeProcess"]
+__all__ = ["NodeProcess", "check_joined"]
 
 
 class NodeProcess:
@@ -123,7 +123,7 @@ class NodeProcess:
             messages = self._receive(fds)
             _check_started(next(messages))
             if start.cluster is not None:
-                self.address = _check_joined(next(messages))
+                self.address = check_joined(next(messages))
         except BaseException as error:
             for fd in fds:
                 os.close(fd)
@@ -176,7 +176,12 @@ def _check_started(started: m.Started) -> None:
         raise kind(started.error)
 
 
-def _check_joined(joined: c.Joined) -> str:
+def check_joined(joined: c.Joined) -> str:
+    """Return the address of a node that opened its port.
+
+    Raises:
+        ClusterError: it could not.
+    """
     if joined.error:
         raise getattr(errors, joined.error, ClusterError)(joined.text)
     return joined.address

@@ -24,7 +24,6 @@ from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
 from millpond.scheduler.resources import UNIT
 
-from ..errors import ClusterError
 from ..wire import cluster_messages as c
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
@@ -36,6 +35,7 @@ from .actor_service import ActorService
 from .cluster_service import ClusterService
 from .far_service import FarService
 from .fetch_service import FetchService
+from .log_routes import LogRoutes
 from .lookahead import Lookahead
 from .memory_report import MemoryReporter
 from .memory_service import MemoryService
@@ -163,6 +163,8 @@ async def _serve(
     )
     server.lookahead = Lookahead(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
+    server.cluster = _cluster_service(settings, server)
+    logs = LogRoutes(server.cluster, server.tell_driver)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)
     server.pool = WorkerPool(
         loop,
@@ -171,7 +173,7 @@ async def _serve(
         ProcessIds(node_id),
         keep_idle=num_workers,
         max_workers=settings.max_workers,
-        emit_log=server.emit_log,
+        emit_log=logs.emit,
         on_idle=server.tasks.pump,
         on_died=server.worker_died,
         on_retired=server.tasks.recall_retired,
@@ -180,11 +182,8 @@ async def _serve(
     server.tasks.pool = server.actors.pool = server.pool
     server.tasks.actors = server.actors
     server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
-    server.cluster = _cluster_service(settings, server)
     server.join(FarService(server, server.cluster, loop))
-    if settings.cluster is not None and not await _open(
-        settings.cluster, server, driver, settings.session_dir
-    ):
+    if settings.cluster is not None and not await _open(settings.cluster, server.cluster, driver):
         server.pool.close()
         return
     listener = await loop.create_unix_server(
@@ -226,7 +225,7 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
         free = store.capacity - store.used
         return Load(tasks.load, slots, tasks.run_time, free, server.far.pulls.inbound)
 
-    cluster = ClusterService(info, load)
+    cluster = ClusterService(info, load, settings.session_dir)
     if not settings.has_driver:
         cluster.alone = server.give_up  # nobody can use it any more
     cluster.serve_fetch = FetchService(server.objects, settings.node_id).serve
@@ -234,29 +233,14 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
 
 
 async def _open(
-    settings: c.ClusterSettings, server: NodeServer, starter: socket.socket, session_dir: str
+    settings: c.ClusterSettings, cluster: ClusterService, starter: socket.socket
 ) -> bool:
     """Open this node's port and tell the starter; False when it cannot be done."""
-    from ..cluster.cluster_file import KnownCluster, write_cluster_file
-
-    cluster = server.cluster
-    answer = c.Joined("")
-    try:
-        await cluster.open(settings)
-    except ClusterError as error:
-        answer = c.Joined("", type(error).__name__, str(error))
-    except ImportError as error:
-        answer = c.Joined("", ClusterError.__name__, f"{error}: pip install 'millpond[cluster]'")
-    else:
-        answer.address = cluster.nodes[cluster.node_id].address
-        head = cluster.nodes[cluster.head_id].address
-        is_head = cluster.head_id == cluster.node_id
-        known = KnownCluster(settings.head or head, settings.token, settings.tls, is_head)
-        write_cluster_file(session_dir, known)
+    outcome = await cluster.open(settings)
     starter.setblocking(True)
     with contextlib.suppress(OSError):  # it has gone: that is noticed where it is waited for
-        starter.sendall(encode_frame(answer))
-    return not answer.error
+        starter.sendall(encode_frame(outcome))
+    return not outcome.error
 
 
 if __name__ == "__main__":

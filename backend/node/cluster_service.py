@@ -5,12 +5,14 @@ A node by itself is a cluster of one, and imports nothing that only several need
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from millpond.scheduler.placement import Load
 
+from ..errors import ClusterError
 from ..wire import cluster_messages as c
 
 if TYPE_CHECKING:
@@ -27,9 +29,10 @@ class ClusterService:
     Args:
         info: of this node.
         load: how busy it is.
+        directory: of its session.
     """
 
-    def __init__(self, info: c.NodeInfo, load: Callable[[], Load]) -> None:
+    def __init__(self, info: c.NodeInfo, load: Callable[[], Load], directory: str) -> None:
         self.node_id = info.node_id
         self.head_id = info.node_id
         #: the members, this node included
@@ -39,6 +42,9 @@ class ClusterService:
         #: None as long as this node has no port
         self.links: GrpcLinks | None = None
         self.load = load
+        self._directory = directory
+        self._opening = False
+        self._tasks: set[asyncio.Task[None]] = set()
         #: what to do with a message of another node
         self.handlers: dict[type, Callable[[bytes, Any], None]] = {}
         #: called when another node joined
@@ -52,24 +58,54 @@ class ClusterService:
         #: yields the bytes of an object: id, offset, size
         self.serve_fetch: Callable[[bytes, int, int], AsyncIterator[memoryview]]
 
-    async def open(self, settings: c.ClusterSettings) -> None:
+    async def open(self, settings: c.ClusterSettings) -> c.Joined:
         """Open this node's port, and join a cluster if the settings name one.
 
-        Raises:
-            ClusterError: it cannot be done.
+        Returns:
+            The outcome, to be told to whoever wanted it.
         """
+        try:
+            return c.Joined(await self._open(settings))
+        except ClusterError as error:
+            return c.Joined("", type(error).__name__, str(error))
+        except ImportError as error:
+            text = f"{error.msg}: a cluster needs `pip install 'millpond[cluster]'`"
+            return c.Joined("", ClusterError.__name__, text)
+
+    async def _open(self, settings: c.ClusterSettings) -> str:
+        from ..cluster.cluster_file import KnownCluster, write_cluster_file
         from ..cluster.grpc_links import GrpcLinks
 
-        # Members may say something, and want an answer, before all of them are known.
-        links = self.links = GrpcLinks(self.nodes[self.node_id], settings, self)
+        here = self.nodes[self.node_id]
+        if here.address or self._opening:
+            raise ClusterError(f"this node has a port already: {here.address or 'just now'}")
+        self._opening = True
+        links = GrpcLinks(here, settings, self)
         try:
             head = await links.start()
         except BaseException:
-            self.links = None
             await links.close()
             raise
+        finally:
+            self._opening = False
+        self.links = links
         self.head_id = head.node_id
         self.nodes[self.node_id] = links.info
+        known = KnownCluster(
+            settings.head or head.address, settings.token, settings.tls, head is links.info
+        )
+        write_cluster_file(self._directory, known)
+        return links.info.address
+
+    def open_later(self, message: c.OpenPort, answer: Callable[[c.PortOpened], None]) -> None:
+        """Open the port of a node that runs, and answer."""
+
+        async def open_and_answer() -> None:
+            answer(c.PortOpened(message.request, await self.open(message.settings)))
+
+        task = asyncio.get_running_loop().create_task(open_and_answer())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Leave the cluster."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
-from ..wire.ids import NodeId, driver_of, node_of
 from .actor_routes import ActorRoutes
 from .far_peers import AnyPeer, FarPeer, FarPeers
 from .placing import Placing, known_copies
@@ -93,18 +92,6 @@ class FarService:
     def handle(self, peer: AnyPeer, message: Any) -> None:
         """Serve a message to this node."""
         self._server.handle(peer, message)
-
-    def driver_for(self, process_id: bytes) -> AnyPeer | None:
-        """Return the driver of another node for which a process of that, or any, node works."""
-        if node_of(process_id) == self.node_id:
-            return None
-        nodes = self._cluster.nodes
-        own = nodes.get(node_of(process_id))
-        if own is None or not own.has_driver:  # it runs a task itself, of somebody's
-            own = next((node for node in nodes.values() if node.has_driver), None)
-        if own is None or own.node_id == self.node_id:
-            return None
-        return self.peers.peer(driver_of(NodeId(own.node_id)))
 
     # --- ends ---
 

@@ -138,6 +138,7 @@ class NodeServer:
             m.GetSessionState: self._session_state,
             m.GetMemory: lambda p, msg: self.reporter.report(msg, p.send),
             c.GetCluster: lambda p, msg: p.send(self.cluster.state(msg.request)),
+            c.OpenPort: lambda p, msg: self.cluster.open_later(msg, p.send),
             m.ObjectsDescribed: lambda p, msg: self.reporter.described(p.process_id, msg),
             m.Shutdown: lambda _, __: self.shut_down(),
         }
@@ -164,9 +165,7 @@ class NodeServer:
 
     def warn_driver(self, text: str) -> None:
         """Have the driver warn its user."""
-        driver = self._peers.get(self._driver_id)
-        if driver is not None:
-            driver.send(m.StoreNotice(text))
+        self.tell_driver(m.StoreNotice(text))
 
     def ask_all(self, question: msgspec.Struct) -> list[bytes]:
         """Send every process of the session a question; return who they are."""
@@ -211,15 +210,11 @@ class NodeServer:
         self.tasks.process_died(process_id)
         self.actors.process_died(process_id)
 
-    def emit_log(self, worker: Worker, stream: int, name: str, text: str) -> None:
-        """Send lines that a worker printed to the driver that it works for."""
-        user = self.far.driver_for(worker.user) if worker.user else None
-        near = self._peers.get(self._driver_id)
-        if user is not None:
-            node = self.cluster.node_id.hex()
-            user.send(m.LogLines(worker.pid, stream, name, text, node))
-        elif near is not None:
-            near.send(m.LogLines(worker.pid, stream, name, text))
+    def tell_driver(self, message: msgspec.Struct) -> None:
+        """Send a message to the driver of this node, if it has one."""
+        driver = self._peers.get(self._driver_id)
+        if driver is not None:
+            driver.send(message)
 
     def worker_died(self, worker: Worker, reason: str) -> None:
         """A worker process is gone and reaped."""
@@ -344,8 +339,6 @@ class NodeServer:
         await self.cluster.close()
         with contextlib.suppress(Exception):
             self.objects.close()
-        driver = self._peers.get(self._driver_id)
-        if driver is not None:
-            driver.send(m.ShutdownDone())
+        self.tell_driver(m.ShutdownDone())
         if not self.finished.done():
             self.finished.set_result(None)

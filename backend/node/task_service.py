@@ -288,7 +288,7 @@ class TaskService:
 
     def _start(self, grant: Grant, worker: Worker) -> None:
         worker.grant_key = grant.key
-        worker.user = grant.owner
+        worker.owner = grant.owner
         if self.queue.grants.get(grant.key) is not grant:  # ended while the worker was forked
             self.pool.release(worker)
         elif grant.kind is Kind.LEASE:

@@ -43,8 +43,8 @@ class Worker:
         #: the grant it serves, None when idle
         self.grant_key: Hashable = None
         self.actor_id = b""
-        #: the process that it works for, or did last
-        self.user = b""
+        #: the process that its last grant was for
+        self.owner = b""
         #: why it is going to die, when the node knows
         self.doom = ""
         #: it was killed for its memory

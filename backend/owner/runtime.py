@@ -22,7 +22,7 @@ from ..errors import NodeDiedError, NotInitializedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.channel import Channel
-from ..wire.cluster_messages import ClusterState, GetCluster
+from ..wire.cluster_messages import ClusterState, GetCluster, PortOpened
 from ..wire.ids import ObjectIds, ProcessId, node_of, owner_of
 from ..wire.reactor import Connection, Reactor
 from .access import Access
@@ -134,7 +134,7 @@ class Runtime:
             **self.afar.handlers,
         }
         answers = (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState)
-        for answer in (*answers, ClusterState):
+        for answer in (*answers, ClusterState, PortOpened):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
 
     # --- functions ---

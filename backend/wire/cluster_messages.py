@@ -21,6 +21,8 @@ __all__ = [
     "NodeInfo",
     "NodeLeft",
     "NodeUnreachable",
+    "OpenPort",
+    "PortOpened",
     "Removed",
     "ReportLoad",
     "TlsFiles",
@@ -84,6 +86,20 @@ class Joined(msgspec.Struct, array_like=True, tag=110):
     #: name of a class of `millpond.errors`, empty when all is well, and its text
     error: str = ""
     text: str = ""
+
+
+class OpenPort(msgspec.Struct, array_like=True, tag=122):
+    """Driver to node: let others join you; answered by `PortOpened`."""
+
+    request: int
+    settings: ClusterSettings
+
+
+class PortOpened(msgspec.Struct, array_like=True, tag=123):
+    """Node to driver: others can join it, or why they cannot."""
+
+    request: int
+    outcome: Joined
 
 
 # --- between nodes: membership ---------------------------------------------------------------
@@ -156,6 +172,8 @@ class ClusterState(msgspec.Struct, array_like=True, tag=121):
 
 ClusterMessage = (
     Joined
+    | OpenPort
+    | PortOpened
     | Welcome
     | Heartbeat
     | ReportLoad

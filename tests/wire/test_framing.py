@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.inspect import (
     BoolType,
     BytesType,
+    DataclassType,
     DictType,
     FloatType,
     IntType,
@@ -53,7 +54,7 @@ def sample(kind: Type, default: object = None) -> Any:  # noqa: PLR0911
             return tuple(sample(item_type) for item_type in item_types)
         case DictType(key_type, value_type):
             return {sample(key_type): sample(value_type)}
-        case StructType(cls, fields):
+        case StructType(cls, fields) | DataclassType(cls, fields):
             return cls(**{field.name: sample(field.type, field.default) for field in fields})
         case UnionType(types):
             (only,) = [one for one in types if not isinstance(one, NoneType)]
@@ -82,7 +83,7 @@ def values(kind: Type) -> st.SearchStrategy[Any]:  # noqa: PLR0911
             return st.tuples(*[values(item_type) for item_type in item_types])
         case DictType(key_type, value_type):
             return st.dictionaries(values(key_type), values(value_type), max_size=3)
-        case StructType(cls, fields):
+        case StructType(cls, fields) | DataclassType(cls, fields):
             return st.builds(cls, **{field.name: values(field.type) for field in fields})
         case UnionType(types):
             return st.one_of([values(one) for one in types])
