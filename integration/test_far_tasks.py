@@ -324,25 +324,6 @@ def test_more_copies_than_fit_in_a_store_are_dropped_and_fetched_again(far: Clus
     assert statistics.evictions_total >= 7
 
 
-def test_what_a_task_of_another_node_prints_is_shown_with_its_node(
-    far: Cluster, capfd: pytest.CaptureFixture[str]
-) -> None:
-    @millpond.remote(resources={"far": 1}, num_cpus=0)
-    def say() -> int:
-        print("hello from afar")
-        return os.getpid()
-
-    pid = millpond.get(say.remote())
-    shown: list[str] = []
-
-    def printed() -> bool:
-        shown.append(capfd.readouterr().out)
-        return "hello from afar" in "".join(shown)
-
-    eventually(printed, "the driver prints it")
-    assert f"pid={pid} node={far.nodes[-1].node_id}) hello from afar" in "".join(shown)
-
-
 @pytest.mark.parametrize("force", [False, True])
 def test_a_task_of_another_node_is_cancelled(far: Cluster, *, force: bool) -> None:
     @millpond.remote(resources={"far": 1}, num_cpus=0)

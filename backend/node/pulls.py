@@ -34,11 +34,15 @@ _IN_FLIGHT = 256 << 20
 
 
 class _Target:
-    """Where the bytes of one object go."""
+    """Where the bytes of one object go: a block of the arena, or a file."""
 
-    def __init__(self, view: memoryview, draft: CheckedDraft | None) -> None:
-        self.view = view
+    def __init__(self, block: memoryview, draft: CheckedDraft | None) -> None:
+        self._block = block
         self.draft = draft
+
+    @property
+    def view(self) -> memoryview:
+        return self._block if self.draft is None else self.draft.view
 
 
 class Pulls:
@@ -112,7 +116,7 @@ class Pulls:
                 self._targets[object_id] = _Target(view, None)
             elif location.kind == IN_FILE:
                 draft = CheckedDraft(location.path, copies.size)
-                self._targets[object_id] = _Target(draft.view, draft)
+                self._targets[object_id] = _Target(memoryview(b""), draft)
             else:
                 _log.warning("object %s cannot be fetched: %s", object_id.hex(), location.reason)
                 return
