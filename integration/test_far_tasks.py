@@ -6,14 +6,18 @@ import gc
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import millpond
+from millpond.api.session import connected_runtime
 from millpond.errors import OwnerDiedError
+from millpond.objectstore.statistics import StoreStatistics
 from millpond.testing import Cluster, ClusterNode
+from millpond.wire.messages import GetStatistics
 
 from .conftest import eventually
 
@@ -50,12 +54,19 @@ def add_node(cluster: Cluster, **settings: Any) -> ClusterNode:
 
 
 def nothing_stored() -> None:
+    """All stores are empty, once nobody holds anything."""
     gc.collect()
-    eventually(_driver_store_is_empty, "the driver's store is empty")
+    if millpond.is_initialized():
+        for each in millpond.nodes():
+            where = f"node {each.node_id} holds nothing"
+            eventually(lambda each=each: store_of(each).num_objects == 0, where)  # type: ignore[misc]
 
 
-def _driver_store_is_empty() -> bool:
-    return millpond.statistics().store.num_objects == 0
+def store_of(node: millpond.Node) -> StoreStatistics:
+    """Return the statistics of a node's object store."""
+    runtime = connected_runtime()
+    channel = runtime.node_near(bytes.fromhex(node.node_id))
+    return StoreStatistics(**runtime.requests.ask(channel, GetStatistics(0)).store)
 
 
 def node() -> int:
@@ -65,8 +76,7 @@ def node() -> int:
 
 def _ancestor(pid: int) -> int:
     # Zygotes are children of the node.
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-        return int(file.read().split()[3])
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").split()[3])
 
 
 @millpond.remote(resources={"far": 1}, num_cpus=0)
@@ -254,5 +264,77 @@ def test_a_driver_frees_everything_everywhere_when_it_ends(far: Cluster) -> None
     refs = [make.remote(MIB, seed) for seed in range(4)]
     millpond.wait(refs, num_returns=4)
     millpond.shutdown()
-    far.connect(num_cpus=1)
+    far.connect()
+    nothing_stored()
     assert millpond.get(where.remote()) == far.nodes[-1].pid
+
+
+@millpond.remote
+def split(seed: int, parts: int) -> list[np.ndarray]:
+    numbers = np.random.default_rng(seed).integers(0, 1 << 30, MIB // 2, dtype=np.int64)
+    return [np.ascontiguousarray(numbers[numbers % parts == index]) for index in range(parts)]
+
+
+@millpond.remote
+def merge(*parts: np.ndarray) -> np.ndarray:
+    return np.sort(np.concatenate(parts))
+
+
+@millpond.remote
+def check(numbers: np.ndarray) -> tuple[int, int, bool]:
+    return int(numbers.sum()), len(numbers), bool((numbers[1:] >= numbers[:-1]).all())
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.9])
+def test_a_node_that_is_killed_in_the_middle_of_a_shuffle(delay: float) -> None:
+    count = 10
+    with Cluster(num_nodes=3, num_cpus=1, object_store_memory=64 * MIB) as nodes:
+        nodes.connect()
+        parts = [split.options(num_returns=count).remote(seed, count) for seed in range(count)]
+        merged = [merge.remote(*[part[index] for part in parts]) for index in range(count)]
+        checks = [check.remote(each) for each in merged]
+        del parts, merged
+        time.sleep(delay)
+        nodes.kill(nodes.nodes[1])
+        found = millpond.get(checks, timeout=60)
+        del checks
+        expected = [
+            int(np.random.default_rng(seed).integers(0, 1 << 30, MIB // 2, dtype=np.int64).sum())
+            for seed in range(count)
+        ]
+        assert sum(total for total, _, _ in found) == sum(expected)
+        assert sum(length for _, length, _ in found) == count * (MIB // 2)
+        assert all(is_sorted for _, _, is_sorted in found)
+        nothing_stored()
+
+
+def test_more_copies_than_fit_in_a_store_are_dropped_and_fetched_again(far: Cluster) -> None:
+    refs = [millpond.put(np.full(8 * MIB, number, dtype=np.uint8)) for number in range(7)]
+    small = add_node(far, resources={"small": 1}, object_store_memory=24 * MIB)
+
+    @millpond.remote(resources={"small": 1}, num_cpus=0)
+    def first(array: np.ndarray) -> int:
+        return int(array[0])
+
+    for _ in range(2):
+        assert millpond.get([first.remote(ref) for ref in refs]) == list(range(7))
+    (node,) = [each for each in millpond.nodes() if each.node_id == small.node_id]
+    statistics = store_of(node)
+    assert statistics.spills_total == 0, "a secondary copy is dropped, not written to a disk"
+    assert statistics.evictions_total >= 7
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_task_of_another_node_is_cancelled(far: Cluster, *, force: bool) -> None:
+    @millpond.remote(resources={"far": 1}, num_cpus=0)
+    def forever(*_: object) -> None:
+        while True:
+            time.sleep(0.01)
+
+    stored = millpond.put(np.ones(MIB, dtype=np.uint8))
+    refs = [forever.remote(stored), forever.remote()]
+    time.sleep(0.5)
+    for ref in [*refs, forever.remote(stored)]:
+        millpond.cancel(ref, force=force)
+        with pytest.raises(millpond.TaskCancelledError):
+            millpond.get(ref, timeout=10)

@@ -110,4 +110,20 @@ class DeleteFile(msgspec.Struct, frozen=True):
     oid: bytes
 
 
-Command = CreateGranted | CreateRefused | PinGranted | Missing | Lost | Spill | Restore | DeleteFile
+class Dropped(msgspec.Struct, frozen=True):
+    """A secondary copy is gone, for its room was needed. No event answers this."""
+
+    oid: bytes
+
+
+Command = (
+    CreateGranted
+    | CreateRefused
+    | PinGranted
+    | Missing
+    | Lost
+    | Spill
+    | Restore
+    | DeleteFile
+    | Dropped
+)

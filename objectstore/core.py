@@ -8,8 +8,9 @@ eviction by `eviction`.
 How a request for room proceeds:
 
 1. A free block that fits is taken at once, unless others have been waiting longer.
-2. Blocks of objects that have a file copy as well and that nobody reads are freed, which costs
-   nothing, unless a task will need them sooner than something that has none.
+2. Blocks of objects that have a file copy as well, or that another node keeps, and that nobody
+   reads are freed, which costs nothing, unless a task will need them sooner than something that is
+   nowhere else.
 3. Objects that nobody reads are spilled; the request waits, first in first out, until the shell is
    done and their blocks can be freed like those.
 4. When no amount of that can make enough room, the object is served from a file, past the arena. So
@@ -30,7 +31,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from .allocator import ALIGNMENT
-from .commands import Command, CreateRefused, Lost, Missing, Refusal, Restore, Token
+from .commands import Command, CreateRefused, Dropped, Lost, Missing, Refusal, Restore, Token
 from .invariants import check_core
 from .reactions import Reactions
 from .requests import Requests
@@ -134,8 +135,12 @@ class StoreCore:
             self.requests.queue_create(record)
         return self._settle(commands)
 
-    def seal(self, oid: bytes) -> list[Command]:
+    def seal(self, oid: bytes, *, secondary: bool = False) -> list[Command]:
         """The writer is done: the object can be read from now on, and never changes again.
+
+        Args:
+            oid: the object.
+            secondary: another node keeps it, so this copy need not be spilled, but can be dropped.
 
         Raises:
             InvalidTransition: the object is sealed already, or its writer was not granted room yet.
@@ -158,8 +163,20 @@ class StoreCore:
                 self.reactions.read_back(record, commands)
         else:
             table.move(record, _SEALED)
+            self._mark(record, secondary=secondary)
             self.reactions.grant_waiters(record, commands)
         return self._settle(commands)
+
+    def keep(self, oid: bytes) -> list[Command]:
+        """No other node keeps the object any more: this copy is not secondary."""
+        record = self.table.records.get(oid)
+        if record is not None and record.secondary:
+            self._mark(record, secondary=False)
+        return self._settle([])
+
+    def _mark(self, record: ObjectRecord, *, secondary: bool) -> None:
+        record.secondary = secondary
+        self.table.refresh(record)
 
     def abort(self, oid: bytes) -> list[Command]:
         """The writer gave up: the object never existed.
@@ -486,6 +503,9 @@ class StoreCore:
         if self.requests.queue:
             self.reactions.serve_queue(commands)
         self.room.spill_ahead(commands)
+        if self.room.dropped:
+            commands += [Dropped(oid) for oid in self.room.dropped]
+            self.room.dropped.clear()
         self._events += 1
         # The check looks at everything: the more there is, the rarer it is made.
         if self._validate and self._events % (1 + len(self.table.records) // 8) == 0:

@@ -129,11 +129,11 @@ def _end(record: ObjectRecord) -> int:
 def _leaves_late(table: ObjectTable, record: ObjectRecord) -> tuple[float, bool]:
     """What is smaller for those that should leave sooner: not needed, or later, or with a file."""
     use = table.next_use.get(record.oid)
-    return float("-inf") if use is None else -use, not record.has_file
+    return float("-inf") if use is None else -use, not record.spare
 
 
 def _cost(table: ObjectTable, record: ObjectRecord, first: int) -> float:
     """Its bytes, the less the later it is needed, and next to nothing for having to write it."""
     use = table.next_use.get(record.oid)
     cost = 0.0 if use is None else record.block / (1 + use - first)
-    return cost if record.has_file else cost + record.block * _WRITE
+    return cost if record.spare else cost + record.block * _WRITE

@@ -26,6 +26,7 @@ def check_core(core: StoreCore) -> None:
     check_table(core.table)
     _check_requests(core)
     _check_progress(core)
+    assert not core.room.dropped, "nobody was told of copies that were dropped"
 
 
 def check_table(table: ObjectTable) -> None:
@@ -60,6 +61,7 @@ def _check_record(table: ObjectTable, record: ObjectRecord) -> None:
         assert not (in_memory and record.direct), f"granted twice; {story}"
         assert not in_file, f"a file before the seal; {story}"
         assert not record.pins, f"readable before the seal; {story}"
+        assert not record.secondary, f"a copy before the seal; {story}"
     else:
         assert in_memory is (state is not ObjectState.SPILLED), f"its block; {story}"
         if state is not ObjectState.SEALED:
@@ -74,8 +76,8 @@ def _check_record(table: ObjectTable, record: ObjectRecord) -> None:
         assert state is not ObjectState.RESTORING, f"pinned while it is restored; {story}"
         assert record.pool is None, f"pinned and in a pool; {story}"
     for pool, belongs in (
-        (table.clean, state is ObjectState.SEALED and in_file),
-        (table.dirty, state is ObjectState.SEALED and not in_file),
+        (table.clean, state is ObjectState.SEALED and record.spare),
+        (table.dirty, state is ObjectState.SEALED and not record.spare),
         (
             table.leaving,
             state is ObjectState.SPILLING

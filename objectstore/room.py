@@ -48,6 +48,8 @@ class RoomMaker:
         self.evictions = 0
         self._low = int(low_water * table.allocator.capacity)
         self._high = int(high_water * table.allocator.capacity)
+        #: secondary copies that were dropped, and of which nobody was told yet
+        self.dropped: list[bytes] = []
         #: who looked for a hole last, and bytes with files from which on it makes sense again
         self._tried = b"", 0
         #: bytes that are spilled beyond what a request needs that has to wait for it
@@ -183,10 +185,14 @@ class RoomMaker:
         self.paused = True
 
     def _evict(self, oid: bytes) -> None:
-        """Free the block of an object that has a file."""
+        """Free the block of an object that is safe elsewhere."""
         victim = self._table.records[oid]
-        self._table.move(victim, ObjectState.SPILLED)
-        self._table.free_block(victim)
+        if victim.has_file:
+            self._table.move(victim, ObjectState.SPILLED)
+            self._table.free_block(victim)
+        else:
+            self._table.remove(victim)
+            self.dropped.append(oid)
         self.evictions += 1
 
     def _spill_first(self, commands: list[Command]) -> int:

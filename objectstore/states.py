@@ -5,9 +5,10 @@ else happens then, is `millpond.objectstore.core`.
 
 The rules behind the table:
 
-1. A value leaves memory only after its bytes are safe in a file: the only ways to SPILLED are from
-   SEALED (it has a file copy), from CREATED (its writer wrote the file itself) and back from
-   RESTORING (the file was not touched). SPILLING only makes the copy.
+1. A value leaves memory only after its bytes are safe in a file, or, where it is a secondary copy
+   that another node keeps, to be deleted: the only ways to SPILLED are from SEALED (it has a file
+   copy), from CREATED (its writer wrote the file itself) and back from RESTORING (the file was not
+   touched). SPILLING only makes the copy.
 2. Bytes never change once sealed: nothing leads back to CREATED.
 3. DELETED is final. An object which its owner deleted while somebody still uses it keeps its state,
    is marked *doomed*, and moves to DELETED when the last use ends.

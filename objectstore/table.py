@@ -34,6 +34,7 @@ class ObjectRecord:
         "oid",
         "pins",
         "pool",
+        "secondary",
         "size",
         "state",
         "token",
@@ -53,6 +54,8 @@ class ObjectRecord:
         self.direct = False
         #: There is a complete file of it.
         self.has_file = False
+        #: Another node keeps it: it may go at any time.
+        self.secondary = False
         #: The last attempt to read the file failed.
         self.damaged = False
         #: Its owner deleted it: it goes as soon as nobody uses it.
@@ -72,6 +75,11 @@ class ObjectRecord:
     def granted(self) -> bool:
         """The writer was told where to write."""
         return self.offset is not None or self.direct
+
+    @property
+    def spare(self) -> bool:
+        """Its bytes are safe elsewhere: its block can be freed at once."""
+        return self.has_file or self.secondary
 
 
 class ClientRecord:
@@ -96,7 +104,7 @@ class ObjectTable:
         #: The objects in memory, by where their blocks start, and by where they end.
         self.starting: dict[int, ObjectRecord] = {}
         self.ending: dict[int, ObjectRecord] = {}
-        #: Sealed, nobody reads them, and there is a file: their blocks can be freed at once.
+        #: Sealed, nobody reads them, and safe elsewhere: their blocks can be freed at once.
         self.clean = Candidates()
         #: Sealed, nobody reads them, memory only: they can be spilled.
         self.dirty = Candidates()
@@ -155,7 +163,7 @@ class ObjectTable:
         if not record.pins:
             state = record.state
             if state is _SEALED:
-                pool = self.clean if record.has_file else self.dirty
+                pool = self.clean if record.spare else self.dirty
             elif state is _SPILLING or (
                 state is _RESTORING and (record.doomed or not record.waiters)
             ):

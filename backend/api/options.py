@@ -44,14 +44,16 @@ class _Resources:
         """
         shape = _counted(self, default_cpus)
         lacking = [name for name, needed in shape.items() if needed > total.get(name, 0)]
-        if lacking and not any(covers(other, shape) for other in others()):
-            name = lacking[0]
-            has = quantity(total.get(name, 0))
-            raise ResourceError(
-                f"{quantity(shape[name]):g} of resource {name!r} were asked for, but this machine "
-                f"has {has:g}, and no other node has all that was asked for: ask for less, or give "
-                "millpond.init more"
-            )
+        if lacking:
+            elsewhere = others()
+            if not any(covers(other, shape) for other in elsewhere):
+                name = lacking[0]
+                none = ", and no other node has what was asked for" if elsewhere else ""
+                raise ResourceError(
+                    f"{quantity(shape[name]):g} of resource {name!r} were asked for, but this "
+                    f"machine has {quantity(total.get(name, 0)):g}{none}: ask for less, or give "
+                    "millpond.init more"
+                )
         return pack_shape(shape)
 
 

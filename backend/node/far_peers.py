@@ -29,8 +29,9 @@ _log = logging.getLogger("millpond.node")
 #: what a process may say to a node that is not its own
 _FROM_AFAR = frozenset(
     {
-        *(m.DeleteObjects, m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask),
-        *(m.Upcoming, m.CreateActor, m.LocateActor, m.KillActor, m.KillWorkerOf),
+        *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
+        *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
+        *(m.CreateActor, m.LocateActor, m.KillActor, m.KillWorkerOf),
     }
 )
 

@@ -51,7 +51,6 @@ class FarService:
             m.KillActor: self._kill_actor,
         }
         server.tasks.copies_of = lambda task: known_copies(task, cluster.node_id)
-        server.objects.fetch = self.pulls.begin
         cluster.joined = self.placing.joined
         cluster.left = self._node_lost
         cluster.loaded = self._loaded

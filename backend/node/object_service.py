@@ -18,6 +18,7 @@ from millpond.objectstore.commands import (
     CreateGranted,
     CreateRefused,
     DeleteFile,
+    Dropped,
     InFile,
     Lost,
     Missing,
@@ -110,6 +111,8 @@ class ObjectService:
         )
         #: begins to fetch objects from other nodes, those that are not here
         self.fetch: Callable[[Sequence[Copies]], None] = lambda _: None
+        #: called with a secondary copy that had to go
+        self.dropped: Callable[[bytes], None] = lambda _: None
         #: called after every event
         self.changed: Callable[[], None] = lambda: None
         self._disk_full_timeout = disk_full_timeout
@@ -168,6 +171,7 @@ class ObjectService:
             (location,) = found
             record = self.core.table.records.get(object_id)
             if location.kind not in (MISSING, LOST):
+                self._execute(self.core.keep(object_id))
                 self._execute(self.core.unpin(object_id, client))
                 self._answer(token, Location(PRESENT, size=location.size))
             elif record is not None and record.state is ObjectState.RESTORING:
@@ -209,10 +213,15 @@ class ObjectService:
             self._execute(self.core.pin(object_id, client, token))
         return tokens
 
-    def seal(self, object_ids: Sequence[bytes]) -> None:
-        """Objects are written."""
+    def seal(self, object_ids: Sequence[bytes], *, secondary: bool = False) -> None:
+        """Objects are written; ``secondary``: another node keeps them."""
         for object_id in object_ids:
-            self._execute(self.core.seal(object_id))
+            self._execute(self.core.seal(object_id, secondary=secondary))
+
+    def keep(self, object_ids: Sequence[bytes]) -> None:
+        """No other node keeps these objects any more."""
+        for object_id in object_ids:
+            self._execute(self.core.keep(object_id))
 
     def abort(self, object_ids: Sequence[bytes], reason: str = "") -> None:
         """The writer of objects gave up; ``reason`` is for those who wait for them."""
@@ -309,6 +318,8 @@ class ObjectService:
                 self._answer(command.token, Location(REFUSED, reason=self._why(command)))
             elif isinstance(command, Spill):
                 spills.append(command)
+            elif isinstance(command, Dropped):
+                self.dropped(command.oid)
             else:
                 self._file_work(command)
         if spills:

@@ -18,7 +18,7 @@ from millpond.scheduler.pulling import Fetch, GiveUp, PullQueue
 
 from ..cluster.links import FetchError
 from ..wire.ids import owner_of
-from ..wire.messages import IN_ARENA, IN_FILE, UNREACHABLE, Copies, CopiesMade, Location
+from ..wire.messages import IN_ARENA, IN_FILE, UNREACHABLE, Copies, CopiesGone, CopiesMade, Location
 
 if TYPE_CHECKING:
     from .cluster_service import ClusterService
@@ -34,11 +34,15 @@ _IN_FLIGHT = 256 << 20
 
 
 class _Target:
-    """Where the bytes of one object go."""
+    """Where the bytes of one object go: a block of the arena, or a file."""
 
-    def __init__(self, view: memoryview, draft: CheckedDraft | None) -> None:
-        self.view = view
+    def __init__(self, block: memoryview, draft: CheckedDraft | None) -> None:
+        self._block = block
         self.draft = draft
+
+    @property
+    def view(self) -> memoryview:
+        return self._block if self.draft is None else self.draft.view
 
 
 class Pulls:
@@ -67,6 +71,8 @@ class Pulls:
         #: nodes said to have an object that waits for room here
         self._sources: dict[bytes, list[bytes]] = {}
         self._fetches: set[asyncio.Task[None]] = set()
+        objects.fetch = self.begin
+        objects.dropped = self._dropped
 
     @property
     def inbound(self) -> int:
@@ -110,7 +116,7 @@ class Pulls:
                 self._targets[object_id] = _Target(view, None)
             elif location.kind == IN_FILE:
                 draft = CheckedDraft(location.path, copies.size)
-                self._targets[object_id] = _Target(draft.view, draft)
+                self._targets[object_id] = _Target(memoryview(b""), draft)
             else:
                 _log.warning("object %s cannot be fetched: %s", object_id.hex(), location.reason)
                 return
@@ -145,11 +151,18 @@ class Pulls:
         else:
             del self._targets[object_id]
             commands = self._queue.done(object_id)
-            self._objects.seal([object_id])
+            self._objects.seal([object_id], secondary=True)
             owner = self._peer(owner_of(object_id))
-            if owner is not None:
+            if owner is None:
+                self._objects.delete([object_id])
+            else:
                 owner.send(CopiesMade(self._cluster.node_id, [object_id]))
             self._execute(commands)
+
+    def _dropped(self, object_id: bytes) -> None:
+        owner = self._peer(owner_of(object_id))
+        if owner is not None:
+            owner.send(CopiesGone(self._cluster.node_id, [object_id]))
 
     def _abort(self, object_id: bytes, reason: str) -> None:
         target = self._targets.pop(object_id, None)

@@ -124,6 +124,7 @@ class NodeServer:
             m.AbortObjects: lambda _, msg: self.objects.abort(msg.object_ids),
             m.UnpinObjects: lambda p, msg: self.objects.unpin(msg.object_ids, p.process_id),
             m.DeleteObjects: lambda _, msg: self.objects.delete(msg.object_ids),
+            m.KeepObjects: lambda _, msg: self.objects.keep(msg.object_ids),
             m.Standing: lambda p, msg: self.tasks.stalemate.told(p.process_id, msg),
             m.ReturnLease: lambda _, msg: self.tasks.return_lease(msg),
             m.CancelTask: lambda _, msg: self.tasks.cancel(msg),

@@ -58,6 +58,7 @@ class Afar:
             m.Routed: self._on_routed,
             m.NodeLost: self._on_node_lost,
             m.CopiesMade: self._on_copies_made,
+            m.CopiesGone: self._on_copies_gone,
         }
 
     def channel(self, target: bytes) -> FarChannel | None:
@@ -102,7 +103,10 @@ class Afar:
         self._gone.add(message.node_id)
         freed = Freed()
         with runtime.lock:
-            runtime.objects.drop_copies_on(message.node_id)
+            for node_id, object_ids in runtime.objects.drop_copies_on(message.node_id).items():
+                keeper = runtime.node_near(node_id)
+                if keeper is not None:
+                    keeper.send(m.KeepObjects(object_ids))
             runtime.objects.drop_process(message.node_id, freed)
             runtime.actor_calls.node_lost(message.node_id, reason)
             runtime.submission.node_lost(message.node_id, reason)
@@ -115,3 +119,10 @@ class Afar:
         node = self._runtime.node_near(message.node_id)
         if freed and node is not None:
             node.send(m.DeleteObjects(freed))
+
+    def _on_copies_gone(self, _: Channel, message: m.CopiesGone) -> None:
+        with self._runtime.lock:
+            for object_id in message.object_ids:
+                entry = self._runtime.objects.entries.get(object_id)
+                if entry is not None and entry.state == m.STORED:
+                    self._runtime.objects.drop_copies(entry, [message.node_id])

@@ -59,7 +59,8 @@ class Entry:
         #: the serialized value (INLINE) or exception (FAILED)
         self.data = b""
         self.size = 0
-        #: stored: the nodes that have the bytes; None: that of its owner
+        #: stored: the nodes that have the bytes, first the one that keeps them, while the others
+        #: may drop them; None: that of its owner
         self.nodes: list[bytes] | None = None
         #: weak reference to the one ref instance
         self.handle: Callable[[], ObjectRef[Any] | None] = dead
@@ -247,11 +248,23 @@ class ObjectTable:
             entry.nodes = left
         return bool(left)
 
-    def drop_copies_on(self, node_id: bytes) -> None:
-        """A node is gone, with all copies there."""
+    def drop_copies_on(self, node_id: bytes) -> dict[bytes, list[bytes]]:
+        """A node is gone, with all copies there.
+
+        Returns:
+            Objects that it kept, and of which there are secondary copies: a node that has one, for
+            which it must not be secondary any more -> its objects.
+        """
+        keepers: dict[bytes, list[bytes]] = {}
         for entry in self.entries.values():
-            if entry.nodes is not None and node_id in entry.nodes:
-                entry.nodes = [each for each in entry.nodes if each != node_id] or None
+            if entry.nodes is None or node_id not in entry.nodes:
+                continue
+            was_kept_there = entry.nodes[0] == node_id
+            left = [each for each in entry.nodes if each != node_id]
+            entry.nodes = left or None
+            if left and was_kept_there and entry.owned:
+                keepers.setdefault(left[0], []).append(entry.id)
+        return keepers
 
     # --- lifetime ---
 

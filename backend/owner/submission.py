@@ -128,7 +128,7 @@ class Submission:
         task = entry.task
         if task is None or task.state == DONE or entry.state != PENDING:
             return False
-        task.cancelled = True
+        task.cancelled, task.forced = True, force
         if task.state in (WAITING, READY):
             self._fail_cancelled(task)
         elif task.state == AT_NODE:
@@ -410,6 +410,10 @@ class Submission:
         with runtime.lock:
             pool = self._pools[message.shape]
             pool.requested = max(pool.requested - 1, 0)
+            if node_of(message.worker_id) != runtime.node_id:
+                # Our node, where we wait too, does not know of it.
+                wanted = m.RequestLeases(message.shape, pool.requested, pool.first_order)
+                runtime.node.send(wanted)
             if peer is None:  # died meanwhile
                 self._tell_node(message.worker_id, m.ReturnLease(message.lease_id))
             else:
@@ -446,6 +450,8 @@ class Submission:
             task = self._tasks.get(message.task_id)
             if task is not None and task.attempt == message.attempt:
                 task.place = message.node_id
+                if task.cancelled:  # our node had passed it on already when it was told
+                    self._tell_node(task.place, m.CancelTask(task.task_id, task.forced))
 
     def node_lost(self, node_id: bytes, reason: str) -> None:
         """A node is gone: what was there is tried again elsewhere."""

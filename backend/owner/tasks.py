@@ -44,6 +44,7 @@ class PendingTask:
         "base_shape",
         "cancelled",
         "demand",
+        "forced",
         "function_id",
         "group",
         "held",
@@ -121,6 +122,8 @@ class PendingTask:
         self.actor_id = b""
         self.method = ""
         self.cancelled = False
+        #: and is to be ended by force
+        self.forced = False
         #: the leased worker or actor connection that has the task
         self.lease: Any = None
         #: the other node that this attempt was sent to; empty: it is on ours

@@ -391,6 +391,19 @@ class CopiesMade(msgspec.Struct, array_like=True, tag=59):
     object_ids: list[bytes]
 
 
+class CopiesGone(msgspec.Struct, array_like=True, tag=82):
+    """Node to owner: this node needed the room of its secondary copies of these objects."""
+
+    node_id: bytes
+    object_ids: list[bytes]
+
+
+class KeepObjects(msgspec.Struct, array_like=True, tag=83):
+    """Owner to node: the node that kept these objects is gone, so do not drop them."""
+
+    object_ids: list[bytes]
+
+
 class AskUpcoming(msgspec.Struct, array_like=True, tag=56):
     """Node to owner: what will your tasks need that wait for other arguments?"""
 
@@ -452,12 +465,12 @@ class Exit(msgspec.Struct, array_like=True, tag=66):
     when_free: bool = False
 
 
-class LogLines(msgspec.Struct, array_like=True, tag=67):
+class LogLines(msgspec.Struct, array_like=True, omit_defaults=True, tag=67):
     pid: int
     stream: int
     name: str
     text: str
-    #: host and process id of the node, if it is not the driver's
+    #: id of the node, if it is not the driver's
     node: str = ""
 
 
@@ -706,6 +719,8 @@ Message = (
     | Upcoming
     | TaskPlaced
     | CopiesMade
+    | CopiesGone
+    | KeepObjects
     | Routed
     | NodeLost
     | CreateActor

@@ -58,15 +58,16 @@ class CheckedDraft:
         self._size = size
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(self._draft, flags, 0o600)
+        #: the object's bytes, to be filled
+        self.view = memoryview(bytearray())
         try:
-            # The blocks are taken now: to touch a page that has none would end the process.
-            os.posix_fallocate(self._fd, 0, file_size(size))
-            self._memory = mmap.mmap(self._fd, file_size(size))
+            if size:
+                # The blocks are taken now: to touch a page that has none would end the process.
+                os.posix_fallocate(self._fd, 0, file_size(size))
+                self.view = memoryview(mmap.mmap(self._fd, file_size(size)))[:size]
         except BaseException:
             self.discard()
             raise
-        #: the object's bytes, to be filled
-        self.view = memoryview(self._memory)[:size]
 
     def finish(self) -> None:
         """Add the checksums, and let the file be seen.
@@ -89,6 +90,7 @@ class CheckedDraft:
         self._close()
 
     def _close(self) -> None:
+        self.view = memoryview(bytearray())  # the last reference to the mapping
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

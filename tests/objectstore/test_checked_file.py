@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.objectstore.spill import checked_file, encoding
-from millpond.objectstore.spill.checked_file import check_file, file_size, write_checked
+from millpond.objectstore.spill.checked_file import (
+    CheckedDraft,
+    check_file,
+    file_size,
+    write_checked,
+)
 from millpond.objectstore.spill.encoding import ChecksumMismatch
 from millpond.objectstore.spill.segment_files import ShortFile
 
@@ -52,3 +57,28 @@ def test_every_damage_is_found(
         check_file(str(path), size)
     with pytest.raises((ChecksumMismatch, ShortFile)):
         check_file(str(path), size, memoryview(bytearray(size)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 10, 35])
+def test_a_draft_becomes_a_file_like_any_other(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    draft = CheckedDraft(path, size)
+    draft.view[:] = bytes(range(size))
+    assert not path.exists(), "it is seen only when it is complete"
+    draft.finish()
+    target = bytearray(size)
+    check_file(str(path), size, memoryview(target))
+    assert target == bytes(range(size))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_is_left_of_a_draft_that_is_discarded(tmp_path: Path) -> None:
+    before = open_files()
+    draft = CheckedDraft(tmp_path / "file", 10)
+    draft.discard()
+    assert list(tmp_path.iterdir()) == []
+    assert open_files() == before

@@ -23,7 +23,7 @@ from millpond.owner.submission import Submission
 from millpond.owner.tasks import PendingTask
 from millpond.serialization.exceptions import deserialize_exception
 from millpond.wire import messages as m
-from millpond.wire.ids import ObjectIds, ProcessId, following, object_order
+from millpond.wire.ids import ObjectIds, ProcessId, following, node_of, object_order
 
 ME = ProcessId(b"driver-1")
 Ref = ObjectRef[Any]
@@ -49,6 +49,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.process_id = ME
+        self.node_id = node_of(ME)
         self.failure = None
         self.task_memory = 0
         self.lock = StateLock()
@@ -79,6 +80,13 @@ class Owner:
     def peer(self, process_id: bytes) -> Owner:
         return self
 
+    def node_near(self, any_id: bytes) -> Owner:
+        assert node_of(any_id) == self.node_id
+        return self
+
+    def delete_elsewhere(self, copies: dict[bytes, list[bytes]]) -> None:
+        assert not copies, "there is one node"
+
     def start_resolving(self, entry: Entry) -> None:
         assert entry.owned
 
@@ -88,7 +96,7 @@ class Owner:
         if freed.stored:
             self.send(m.DeleteObjects(freed.stored))
 
-    def report_lost(self, entry: Entry, reason: str) -> bool:
+    def report_lost(self, entry: Entry, reason: str, tried: list[bytes]) -> bool:
         raise AssertionError("everything here is owned")
 
     # --- the user ---
@@ -127,7 +135,7 @@ class Owner:
         if found is not DAMAGED:
             return found
         with self.lock:
-            self.rebuilding.lost(entry, entry.rebuilds, "it is damaged")
+            self.rebuilding.lost(entry, entry.rebuilds, "it is damaged", [])
         return None
 
     def get(self, ref: Ref) -> bytes:
@@ -152,7 +160,7 @@ class Owner:
         self.drain()
         if not self.queue:
             self._leases += 1
-            grant = m.LeaseGranted(self._leases, b"", b"worker-1")
+            grant = m.LeaseGranted(self._leases, b"", b"drivwork")
             if b"" in self.submission._pools:
                 self.submission._on_lease_granted(None, grant)  # type: ignore[arg-type]
         if not self.queue:
@@ -332,7 +340,7 @@ def test_a_late_report_of_an_old_loss_rebuilds_nothing(owner: Owner) -> None:
     seen = ref._entry.rebuilds
     owner.damage(ref)
     owner.get(ref)
-    assert not owner.rebuilding.lost(ref._entry, seen, "it was damaged")
+    assert not owner.rebuilding.lost(ref._entry, seen, "it was damaged", [])
     owner.run()
     assert owner.runs[ref.id] == 2
 

@@ -14,7 +14,7 @@ from millpond.owner.refs import ObjectRef
 from millpond.serialization.exceptions import deserialize_exception
 from millpond.serialization.values import serialize
 from millpond.wire.ids import ObjectIds, ProcessId, following
-from millpond.wire.messages import FAILED, INLINE, STORED, Value
+from millpond.wire.messages import FAILED, INLINE, STORED, Copies, Value
 
 ME, OTHER = ProcessId(b"driver-1"), ProcessId(b"worker-2")
 #: of an object that another process owns
@@ -276,3 +276,77 @@ def test_dead_entries_leave_no_cycles(own: Table) -> None:
         assert count() == before
     finally:
         gc.enable()
+
+
+HERE, THERE, YONDER = ME[:4], b"nod2", b"nod3"
+
+
+def stored(own: Table, *nodes: bytes) -> tuple[Entry, ObjectRef[Any]]:
+    entry, ref = own.own()
+    own.table.finish(entry, Value(STORED, size=7, nodes=list(nodes)))
+    return entry, ref
+
+
+def test_an_object_is_where_its_owner_is_unless_it_is_said_otherwise(own: Table) -> None:
+    near, _near = stored(own)
+    far, _far = stored(own, THERE)
+    theirs = own.table.ref(THEIRS)
+    own.table.finish(theirs._entry, Value(STORED, size=7))
+    assert own.table.copies([near, far, theirs._entry]) == [
+        Copies(far.id, 7, [THERE]),
+        Copies(theirs.id, 7, [OTHER[:4]]),
+    ]
+
+
+def test_all_copies_are_deleted_when_the_object_is_freed(own: Table) -> None:
+    entry, ref = stored(own, THERE)
+    assert own.table.add_copies([entry.id], YONDER) == []
+    del ref
+    freed = own.drain()
+    assert freed.stored == [entry.id]
+    assert freed.elsewhere == {THERE: [entry.id], YONDER: [entry.id]}
+
+
+def test_a_copy_of_what_was_freed_meanwhile_is_named(own: Table) -> None:
+    entry, ref = stored(own)
+    del ref
+    own.drain()
+    assert own.table.add_copies([entry.id], THERE) == [entry.id]
+
+
+def test_an_object_is_lost_only_when_no_copy_is_left(own: Table) -> None:
+    entry, _ref = stored(own)
+    own.table.add_copies([entry.id], THERE)
+    assert own.table.drop_copies(entry, [HERE])
+    assert own.table.value_of(entry).nodes == [THERE]
+    assert not own.table.drop_copies(entry, [THERE])
+
+
+def test_the_owners_node_is_meant_where_none_is_named(own: Table) -> None:
+    entry, _ref = stored(own)
+    assert not own.table.drop_copies(entry, [])
+
+
+def test_when_the_node_that_kept_an_object_is_gone_another_keeps_it(own: Table) -> None:
+    kept, _kept = stored(own, THERE)
+    own.table.add_copies([kept.id], YONDER)
+    only, _only = stored(own, THERE)
+    near, _near = stored(own)
+    own.table.add_copies([near.id], THERE)
+    assert own.table.drop_copies_on(THERE) == {YONDER: [kept.id]}
+    assert own.table.value_of(kept).nodes == [YONDER]
+    assert own.table.value_of(near).nodes == [HERE]
+    assert own.table.value_of(only).nodes == []
+
+
+def test_the_end_of_a_node_is_the_end_of_all_its_processes(own: Table) -> None:
+    entry, ref = stored(own)
+    own.table.add_borrows([entry.id], OTHER)
+    own.table.add_borrows([entry.id], OTHER[:4] + b"more")
+    theirs = own.table.ref(THEIRS)
+    del ref
+    assert own.drain().stored == []
+    freed = Freed()
+    own.table.drop_process(OTHER[:4], freed)
+    assert freed.stored == [entry.id]
+    assert theirs._entry.state == FAILED

@@ -63,7 +63,7 @@ def in_file(path: Path, offset: int = 0, size: int = 10) -> Location:
 
 def test_an_object_in_the_middle_of_a_file(file: Path) -> None:
     node = Node(in_file(file, 4098, 5))
-    (pin,), _ = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID], [])
     buffer = pin.buffer()
     del pin
     gc.collect()
@@ -77,7 +77,7 @@ def test_an_object_in_the_middle_of_a_file(file: Path) -> None:
 def test_a_file_that_is_gone_is_asked_for_again_with_one_pin_in_the_end(file: Path) -> None:
     gone = in_file(file.with_name("gone"))
     node = Node(gone, gone, in_file(file, 5, 5))
-    (pin,), _ = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID], [])
     assert pin.buffer().to_pybytes() == b"56789"
     assert [message.object_ids for message in node.asked] == [[OID]] * 3
     assert node.unpinned == [OID] * 2
@@ -90,7 +90,7 @@ def test_a_file_that_is_gone_is_asked_for_again_with_one_pin_in_the_end(file: Pa
 
 def test_a_file_that_never_comes_is_a_lost_object(file: Path) -> None:
     node = Node(*[in_file(file.with_name("gone"))] * 1000)
-    (pin,), _ = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID], [])
     with pytest.raises(BytesGone, match=r"its file .*gone is gone") as caught:
         pin.buffer()
     assert caught.value.object_id == OID
@@ -99,7 +99,7 @@ def test_a_file_that_never_comes_is_a_lost_object(file: Path) -> None:
 
 def test_a_damaged_object_is_lost_with_the_reason(file: Path) -> None:
     node = Node(in_file(file.with_name("gone")), Location(LOST, reason="(a bad checksum)"))
-    (pin,), _ = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID], [])
     with pytest.raises(BytesGone, match=r"\(a bad checksum\)"):
         pin.buffer()
     assert node.unpinned == [], "the node gave no second pin"
@@ -107,14 +107,14 @@ def test_a_damaged_object_is_lost_with_the_reason(file: Path) -> None:
 
 def test_a_file_that_is_too_short_is_asked_for_again(file: Path) -> None:
     node = Node(in_file(file, 9_990, 11), in_file(file, 9_990, 10))
-    (pin,), _ = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID], [])
     assert pin.buffer().to_pybytes() == b"0123456789"
     assert len(node.asked) == 2
 
 
 def test_a_file_that_cannot_be_mapped_says_why(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node(in_file(file))
-    (pin,), _ = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID], [])
 
     def map_file(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_mapped_says_why(file: Path, monkeypatch: pytest.M
 
 def test_a_file_is_mapped_once_and_may_go_then(file: Path) -> None:
     node = Node(in_file(file))
-    (pin,), _ = node.client.pin([OID])
+    (pin,), _ = node.client.pin([OID], [])
     first = pin.buffer()
     file.unlink()
     assert pin.buffer().to_pybytes() == first.to_pybytes() == b"0123456789"

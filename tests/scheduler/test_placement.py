@@ -205,3 +205,16 @@ def test_nodes_where_nothing_has_run_do_not_get_everything_at_once() -> None:
         placement.sent(node)
         chosen[node] += 1
     assert chosen[B] > 100
+
+
+def test_free_slots_are_those_that_are_neither_taken_nor_promised() -> None:
+    busy = Load(tasks=4, slots=4, run_time=1.0, free_memory=GB)
+    placement = cluster({A: IDLE, B: IDLE, C: busy})
+    placement.sent(B)
+    assert placement.free_slots(CPU, A) == {B: 3}
+    assert placement.free_slots({"GPU": UNIT}, A) == {}
+
+
+def test_few_nodes_are_looked_at_for_free_slots_however_many_there_are() -> None:
+    placement = cluster({b"node%03d" % i: IDLE for i in range(500)})
+    assert 0 < len(placement.free_slots(CPU, b"none")) <= 8

@@ -286,3 +286,16 @@ def test_who_waits_for_memory_and_can_never_have_its_cpus_does_not_block_the_oth
     node.end_of("small")
     node.task("small again", B, z=10)
     assert node.served() == [], "now it can, and has the turn again"
+
+
+def test_all_that_waits_is_counted() -> None:
+    node = Node()
+    node.lease(A, 5)
+    node.task("a", B)
+    node.task("b", B)
+    assert node.queue.waiting == 7
+    assert {shape: count for shape, (count, _) in node.queue.leases_wanted(A).items()} == {ONE: 5}
+    assert node.queue.leases_wanted(C) == {}
+    node.queue.withdraw("b")
+    granted = node.grant()
+    assert node.queue.waiting == 6 - len(granted)
