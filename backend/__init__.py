@@ -2,7 +2,7 @@
 
 from . import errors
 from .adapters.import_hooks import install as _install_import_hooks
-from .api.memory import MemoryReport, memory
+from .api.memory import MemoryReport, available_memory, memory
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
 from .api.remote import ActorHandle, RemoteFunction, remote
 from .api.session import Context, context, init, is_initialized, is_worker, shutdown
@@ -35,6 +35,7 @@ __all__ = [
     "TaskCancelledError",
     "TaskError",
     "WorkerCrashedError",
+    "available_memory",
     "cancel",
     "context",
     "errors",

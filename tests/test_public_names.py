@@ -26,6 +26,7 @@ PUBLIC = [
     "TaskCancelledError",
     "TaskError",
     "WorkerCrashedError",
+    "available_memory",
     "cancel",
     "context",
     "errors",
