@@ -64,6 +64,24 @@ def test_fusion_goes_on_within_equal_annotations() -> None:
     assert {unit.hints.priority for unit in whole.values()} == {0, 1}  # 0: the finalizer
 
 
+def test_steps_of_equal_annotations_over_several_inputs_are_one_task() -> None:
+    def build() -> Any:
+        x = da.arange(40, chunks=10)
+        return (x + 1) * (x + 2) - x
+
+    with dask.annotate(retries=1, priority=2):
+        whole = annotated_units(build())
+    assert len(whole) == len(annotated_units(build())) == 4 + 1
+    with dask.annotate(retries=1):
+        x = da.arange(40, chunks=10)
+    with dask.annotate(retries=2):
+        y = x + x.sum()
+    # Dask itself would merge these two, and take the larger number for both.
+    retries = [unit.hints.retries for unit in annotated_units(y).values()]
+    assert retries.count(1) == 4
+    assert retries.count(2) == 4 + 1 + 4  # the parts of the sum, the sum, and what is added
+
+
 def test_annotations_of_bags_and_delayed() -> None:
     with dask.annotate(retries=2):
         bag = db.from_sequence(range(4), npartitions=2).map(abs)

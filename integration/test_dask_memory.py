@@ -11,13 +11,11 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 import millpond
 import millpond.dask
 from integration.conftest import MIB, assert_store_empty
-from millpond.adapters.dask import room
 
 
 @pytest.mark.usefixtures("engine")
@@ -76,8 +74,8 @@ def test_a_single_result_larger_than_the_store(start: Callable[..., millpond.Con
 @pytest.mark.usefixtures("engine")
 def test_results_that_this_process_has_no_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told before the last of them, with the figures; the engine goes on."""
-    real = psutil.virtual_memory()
-    monkeypatch.setattr(room, "free_memory", lambda: 20_000_000)
+    real = millpond.available_memory
+    monkeypatch.setattr(millpond, "available_memory", lambda: 20_000_000)
     chunks = da.ones(10_000_000, chunks=500_000)  # 20 chunks of 4 MB
     with millpond.dask.enable():
         with pytest.raises(millpond.OutOfMemoryError, match="20 MB are free") as raised:
@@ -87,7 +85,7 @@ def test_results_that_this_process_has_no_memory_for(monkeypatch: pytest.MonkeyP
         assert chunks.sum().compute() == 10_000_000
         with pytest.raises(millpond.OutOfMemoryError, match="needs 40 MB, and 20 MB"):
             dask.delayed(np.ones)(5_000_000).compute()
-        monkeypatch.setattr(room, "free_memory", lambda: real.available)
+        monkeypatch.setattr(millpond, "available_memory", real)
         assert len(chunks.compute()) == 10_000_000
     assert_store_empty()
 

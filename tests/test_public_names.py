@@ -27,6 +27,7 @@ PUBLIC = [
     "TaskCancelledError",
     "TaskError",
     "WorkerCrashedError",
+    "available_memory",
     "cancel",
     "cluster_resources",
     "context",

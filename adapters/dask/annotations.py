@@ -25,7 +25,9 @@ from .hints import HINT_NAMES, NO_HINTS, Hints, make_hints
 
 __all__ = ["ambient_hints", "materialize_annotated"]
 
-#: Dask's setting of fusion is one per process
+#: settings with which Dask's optimizer of arrays keeps the layers, and their annotations apart
+_LAYERS_ONLY = {"optimization.fuse.active": False, "optimization.annotations.fuse": False}
+#: Dask's settings are one per process
 _fusion_lock = threading.RLock()
 
 
@@ -120,12 +122,12 @@ def _materialize_part(part: Any, hints_of: _Resolver) -> dict[Key, GraphNode]:
     fuses = not library.startswith("dask.delayed") and optimizer is not None
     is_bag = library.startswith("dask.bag")  # its optimizer fuses whatever the settings say
     graph = raw
-    if optimizer is not None and not is_bag is not None:
+    if fuses and not is_bag:
         with _fusion_lock:
             before = dask.config.get("optimization.fuse.active")
-            with dask.config.set({"optimization.fuse.active": False}):
+            with dask.config.set(_LAYERS_ONLY):
                 graph = optimizer(raw, keys)
-        fuses = fuses and before is not False
+        fuses = before is not False
     for layered in (raw, graph):
         if isinstance(layered, HighLevelGraph):
             _note_layers(layered, hints_of)

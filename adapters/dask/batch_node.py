@@ -9,10 +9,11 @@ left run as tasks of their own, side by side; so does what tries to write into i
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections import Counter
 from collections.abc import Sequence
-from time import perf_counter
+from timeit import default_timer
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -21,12 +22,12 @@ from dask.typing import Key
 
 from .batches import Batch
 from .copies import is_plain, private_copy
-from .node import is_about_writing, try_call
+from .node import Times, is_about_writing, keep_times, try_call
 from .payload import Bundled, Call, call_of, inputs_of, quick_size, unpickle
 from .settings import apply_settings
 from .warned import Recording
 
-__all__ = ["BatchWork", "Report", "batch_work_of", "run_batch"]
+__all__ = ["BatchWork", "Report", "batch_work_of", "run_batch", "run_timed_batch"]
 
 #: seconds after which a batch of small units hands on the rest
 _LIMIT = 0.1
@@ -109,15 +110,33 @@ def run_batch(settings: bytes, payload: bytes, *values: Any) -> Any:
         The bundle: a list of its values with the `Report` as one item more. If results are
         returned on their own, a list: the bundle, and them. Warnings come with it.
     """
+    return _run(settings, payload, values, None)
+
+
+def run_timed_batch(settings: bytes, payload: bytes, *values: Any) -> Any:
+    """Execute a batch as `run_batch` does; return the list of its objects, and its `Times`.
+
+    An error carries the times, for `take_times`.
+    """
+    times: Times = []
+    try:
+        return _run(settings, payload, values, times)
+    except Exception as error:
+        keep_times(error, times)
+        raise
+
+
+def _run(settings: bytes, payload: bytes, values: tuple[Any, ...], times: Times | None) -> Any:
     apply_settings(settings)
-    run = _Run(BatchWork(*unpickle(payload, values)), values)
+    run = _Run(BatchWork(*unpickle(payload, values)), values, times)
     with Recording() as recording:
         run.all()
     work, results = run.work, run.results
     bundle = [*[results[key] for key in work.bundle], run.report]
-    if not work.singles:
+    if not work.singles and times is None:
         return recording.attach_to(bundle, pieces=False)
-    return recording.attach_to([bundle, *[results[key] for key in work.singles]], pieces=True)
+    objects = [bundle, *[results[key] for key in work.singles]]
+    return recording.attach_to(objects if times is None else [*objects, times], pieces=True)
 
 
 class _Values(dict[Key, Any]):
@@ -158,10 +177,19 @@ class _Values(dict[Key, Any]):
 
 
 class _Run:
-    """The execution of one batch."""
+    """The execution of one batch.
 
-    def __init__(self, work: BatchWork, values: tuple[Any, ...]) -> None:
+    Args:
+        work: what to do.
+        values: of the call's arguments.
+        times: takes the times of the tasks, if anybody wants them.
+    """
+
+    def __init__(
+        self, work: BatchWork, values: tuple[Any, ...], times: Times | None = None
+    ) -> None:
         self.work = work
+        self._times = times
         #: what is to be returned, by key
         self.results: dict[Key, Any] = {}
         self.report: Report = ([], [])
@@ -174,7 +202,7 @@ class _Run:
         """Run every unit, and hand on what has to be."""
         seconds, sizes = self.report
         last = len(self.work.units) - 1
-        began = before = perf_counter()
+        began = before = default_timer()
         for number, calls in enumerate(self.work.units):
             if self.work.small and before - began > _LIMIT and number < last:
                 self._hand_on(number)
@@ -190,7 +218,7 @@ class _Run:
                 self._set(name, result)
             for name in self.work.drops[number]:
                 self._known.drop(name)
-            now = perf_counter()
+            now = default_timer()
             seconds.append(now - before)
             sizes.append(quick_size(result))
             before = now
@@ -206,6 +234,7 @@ class _Run:
         for key, function, arguments, keywords in calls:
             if previous is not None:
                 self._known[previous] = result
+            began = default_timer()
             try:
                 result = try_call(self.work.retries, function, arguments, keywords, self._known)
             except Exception as error:
@@ -213,6 +242,8 @@ class _Run:
                     return _WRITES
                 error.add_note(f"in the Dask task {key!r}")
                 raise
+            if self._times is not None:
+                self._times.append((began, default_timer(), os.getpid()))
             if previous is not None:
                 del self._known[previous]
             previous = key
@@ -220,8 +251,6 @@ class _Run:
 
     def _hand_on(self, first: int) -> None:
         """Compute what is missing from the unit ``first`` on by tasks of their own."""
-        from .scheduler import compute  # which imports, by and by, this module
-
         graph: dict[Key, GraphNode] = {
             name: DataNode(name, private_copy(value))
             for name, value in self._known.of(self._known.names).items()
@@ -232,8 +261,24 @@ class _Run:
             key = calls[-1][0]
             graph |= {name: Alias(name, key) for name in self.work.aliases.get(key, ())}
         missing = [key for key in self._returned if key not in self.results]
-        values = compute(graph, missing, retries=self.work.retries)
+        tasks = [call[0] for calls in self.work.units[first:] for call in calls]
+        values = self._compute(graph, missing, tasks)
         self.results.update(zip(missing, values, strict=True))
+
+    def _compute(self, graph: dict[Key, GraphNode], keys: list[Key], tasks: list[Key]) -> Any:
+        """Compute keys of a graph on the engine, and take the times of its tasks."""
+        from .scheduler import compute  # which imports, by and by, this module
+
+        if self._times is None:
+            return compute(graph, keys, retries=self.work.retries)
+        from dask.diagnostics import Profiler
+
+        profiler = Profiler()
+        try:
+            return compute(graph, keys, retries=self.work.retries, callbacks=profiler)
+        finally:
+            ran = {r.key: (r.start_time, r.end_time, r.worker_id) for r in profiler.results}
+            self._times += [ran.get(key) for key in tasks]
 
 
 #: the result of a unit that writes into its inputs

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from dask._task_spec import Task
 from dask.typing import Key
 
 from .hints import Hints
@@ -82,6 +83,11 @@ class Batch:
     def key(self) -> Key:
         """The key of the last task."""
         return self.units[-1].key
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Those of all units, in order."""
+        return [task for unit in self.units for task in unit.tasks]
 
     @property
     def outputs(self) -> list[list[Key]]:

@@ -6,28 +6,22 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
-from itertools import repeat
 from typing import Any, Self
 
 from dask._expr import FinalizeCompute
-from dask._task_spec import Task
 from dask.base import collections_to_expr, is_dask_collection, tokenize
 from dask.core import flatten
 from dask.typing import Key
-from dask.utils import funcname
 
 import millpond
 from millpond.errors import ConfigurationError, NotInitializedError, TaskCancelledError
 
-from .annotations import ambient_hints
+from .calls import Calls, call_hints, check_callable
 from .copies import private_copy
 from .entry import get, persist
 from .futures import Future, future_of_value
-from .hints import Hints, make_hints
 from .persistence import start
-from .sending import Sender
 from .settings import Enabled, enable
-from .units import Unit
 from .waiting import futures_of, wait
 
 __all__ = ["Client"]
@@ -173,9 +167,10 @@ class Client:
             millpond.errors.ResourceError: this machine has not what it needs.
         """
         self._check_open()
-        _check_callable(func, "submit")
-        hints = _hints(priority, retries, resources, memory, workers, allow_other_workers)
-        return self._submit(Sender(), func, args, kwargs, key, hints, pure=pure)
+        check_callable(func, "submit")
+        hints = call_hints(priority, retries, resources, memory, workers, allow_other_workers)
+        call = Calls(func, kwargs, hints, pure=pure)
+        return self._submit(call, args, call.key_for(args) if key is None else key)
 
     def map(
         self,
@@ -213,43 +208,24 @@ class Client:
             TypeError: as for `submit`.
         """
         self._check_open()
-        _check_callable(func, "map")
-        hints = _hints(priority, retries, resources, memory, workers, allow_other_workers)
-        calls = list(zip(*iterables, strict=False))
-        keys: Iterable[Key | None] = repeat(None)
+        check_callable(func, "map")
+        hints = call_hints(priority, retries, resources, memory, workers, allow_other_workers)
+        given = list(zip(*iterables, strict=False))
         prefix = key if isinstance(key, str) else None
-        if key is not None and not isinstance(key, str):
-            if len(key) != len(calls):
-                raise ValueError(f"map was given {len(key)} keys for {len(calls)} calls")
-            keys = key
-        sender = Sender()
-        return [
-            self._submit(sender, func, args, kwargs, each, hints, pure=pure, prefix=prefix)
-            for args, each in zip(calls, keys, strict=False)
-        ]
+        calls = Calls(func, kwargs, hints, pure=pure, prefix=prefix)
+        if key is None or isinstance(key, str):
+            return [self._submit(calls, args, calls.key_for(args)) for args in given]
+        if len(key) != len(given):
+            raise ValueError(f"map was given {len(key)} keys for {len(given)} calls")
+        return [self._submit(calls, args, each) for args, each in zip(given, key, strict=True)]
 
-    def _submit(  # noqa: PLR0917 - what submit and map share
-        self,
-        sender: Sender,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        key: Key | None,
-        hints: Hints,
-        *,
-        pure: bool,
-        prefix: str | None = None,
-    ) -> Future:
-        if key is None:
-            token = tokenize(func, kwargs, *args) if pure else uuid.uuid4().hex
-            key = f"{prefix or funcname(func)}-{token}"
+    def _submit(self, calls: Calls, args: tuple[Any, ...], key: Key) -> Future:
         known = self._known.get(key)
         if known is not None:
             future = Future(key, known)
             if not future.cancelled():
                 return future
-        (ref,) = sender.send(Unit([Task(key, func, *args, **kwargs)], {}, hints=hints))
-        return self._future(key, ref)
+        return self._future(key, calls.send(args, key))
 
     # --- data ---
 
@@ -366,31 +342,6 @@ class Client:
     def __repr__(self) -> str:
         session = None if self._closed else millpond.context()
         return f"<Client: {session if session is not None else self.status}>"
-
-
-def _check_callable(func: object, method: str) -> None:
-    if not callable(func):
-        raise TypeError(f"the first argument of {method} must be a function, it is {func!r}")
-
-
-def _hints(  # noqa: PLR0917 - the keywords of submit and map
-    priority: float,
-    retries: int | None,
-    resources: Mapping[str, float] | None,
-    memory: int | str | None,
-    workers: Any,
-    allow_other_workers: bool,
-) -> Hints:
-    given = {
-        "priority": priority or None,
-        "retries": retries,
-        "resources": resources,
-        "memory": memory,
-        "workers": workers,
-        "allow_other_workers": allow_other_workers or None,
-    }
-    ambient = ambient_hints({n: v for n, v in given.items() if v is not None})
-    return make_hints({n: v for n, v in ambient.items() if not callable(v)})
 
 
 #: where a future has no value

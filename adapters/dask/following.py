@@ -1,26 +1,29 @@
 """Watching a computation's units on behalf of Dask's callbacks.
 
-The engine runs the tasks without asking this process. Each unit returns one small object more,
-which says when its tasks ran, and which is watched here. Until then a unit is taken to run when
-it is among the first in line of those that could.
+The engine runs the tasks without asking this process. Each unit, or batch of units, returns one
+small object more, which says when its tasks ran, and which is watched here. Until then it is taken
+to run when it is among the first in line of those that could.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
-from itertools import islice, pairwise
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
+
+from dask.typing import Key
 
 import millpond
 
+from .batches import Batch
 from .node import Times, take_times
 from .observation import Observation, Span
 from .units import Unit
 
 __all__ = ["Follower"]
 
-#: how many of the units next in line are watched at a time
+#: how many of the calls next in line are watched at a time
 _WINDOW = 64
 #: how many wanted results are watched besides, for errors
 _WATCHED_RESULTS = 16
@@ -29,39 +32,44 @@ _INTERVAL = 0.5
 
 
 class Follower:
-    """Watches the units of a computation and reports each to an `Observation`.
+    """Watches the calls of a computation and reports their tasks to an `Observation`.
 
     Where a callback uses results, it keeps each until it has been told, so an intermediate is freed
     a moment later than without.
     """
 
-    def __init__(self, observation: Observation, units: list[Unit]) -> None:
+    def __init__(self, observation: Observation) -> None:
         self._observation = observation
-        self._units = units
-        #: by unit in submission order; those that ended are gone
+        #: in submission order: each after what it needs
+        self._nodes: list[Unit | Batch] = []
+        #: which of them makes a result
+        self._maker: dict[Key, int] = {}
+        #: by number; those that ended are gone
         self._times: dict[int, millpond.ObjectRef[Any]] = {}
         #: likewise, if anybody wants them
         self._results: dict[int, millpond.ObjectRef[Any]] = {}
-        made_by = {key: i for i, unit in enumerate(units) for keys in unit.outputs for key in keys}
         self._missing: list[set[int]] = []
-        self._users: list[list[int]] = [[] for _ in units]
-        for i, unit in enumerate(units):
-            needed = {made_by[key] for key in unit.inputs.values() if key in made_by}
-            self._missing.append(needed)
-            for j in needed:
-                self._users[j].append(i)
-        self._ready = [i for i, needed in enumerate(self._missing) if not needed]
+        self._users: list[list[int]] = []
+        self._ready: list[int] = []
 
-    def submitted(
-        self, index: int, result: millpond.ObjectRef[Any], times: millpond.ObjectRef[Any]
-    ) -> None:
-        """Take a unit's (first) object, and that of its times."""
-        self._times[index] = times
+    def submitted(self, node: Unit | Batch, objects: Sequence[millpond.ObjectRef[Any]]) -> None:
+        """Take what was sent, and its objects: the last are the times of its tasks."""
+        number = len(self._nodes)
+        self._nodes.append(node)
+        self._maker.update((key, number) for keys in node.outputs for key in keys)
+        self._times[number] = objects[-1]
         if self._observation.wants_values:
-            self._results[index] = result
+            self._results[number] = objects[0]
+        needed = {self._maker[key] for key in node.inputs.values() if key in self._maker}
+        self._missing.append(needed)
+        self._users.append([])
+        for maker in needed:
+            self._users[maker].append(number)
+        if not needed:
+            self._ready.append(number)
 
     def follow(self, results: Iterable[millpond.ObjectRef[Any]]) -> None:
-        """Report until every unit has ended.
+        """Report until everything that was submitted has ended.
 
         Raises:
             Exception: one of the first of ``results`` is an error.
@@ -73,7 +81,7 @@ class Follower:
             while self._ready:
                 window = self._ready[:_WINDOW]
                 for i in window[:abreast]:
-                    for task in self._units[i].tasks:
+                    for task in self._nodes[i].tasks:
                         self._observation.task_starts(task.key)
                 refs = list(dict.fromkeys([self._times[i] for i in window] + watched))
                 millpond.wait(refs, num_returns=1, timeout=_INTERVAL)
@@ -93,25 +101,26 @@ class Follower:
             watched.clear()
 
     def _ends(self, i: int) -> None:
-        unit = self._units[i]
+        node = self._nodes[i]
         try:
             times = millpond.get(self._times.pop(i))
         except Exception as error:
-            self._tell(unit, take_times(error), None)
+            self._tell(node, take_times(error), None)
             raise
-        self._tell(unit, times, millpond.get(self._results.pop(i)) if i in self._results else None)
+        self._tell(node, times, millpond.get(self._results.pop(i)) if i in self._results else None)
         self._ready.remove(i)
         for user in self._users[i]:
             self._missing[user].discard(i)
             if not self._missing[user]:
                 bisect.insort(self._ready, user)
 
-    def _tell(self, unit: Unit, times: Times, value: Any) -> None:
-        """Report the tasks of a unit, as far as they have ended."""
-        worker, moments = times
-        spans = [Span(begin, end, worker) for begin, end in pairwise(moments)]
-        for task, span in zip(unit.tasks, spans, strict=False):
-            self._observation.task_ends(task.key, value, span)
-        if len(spans) > len(unit.tasks):
-            for key in [key for keys in unit.outputs for key in keys]:
-                self._observation.task_ends(key, None, spans[-1])
+    def _tell(self, node: Unit | Batch, times: Times, value: Any) -> None:
+        """Report the tasks of a unit or batch, as far as they have ended."""
+        tasks = node.tasks
+        for task, ran in zip(tasks, times, strict=False):
+            if ran is not None:
+                self._observation.task_ends(task.key, value, Span(*ran))
+        for picked in times[len(tasks) :]:
+            if picked is not None:
+                for key in [key for keys in node.outputs for key in keys]:
+                    self._observation.task_ends(key, None, Span(*picked))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from timeit import default_timer
 from typing import Any
 
@@ -26,6 +27,7 @@ from .warned import Recording
 __all__ = [
     "Times",
     "is_about_writing",
+    "keep_times",
     "run_here",
     "run_node",
     "run_timed_node",
@@ -33,9 +35,9 @@ __all__ = [
     "try_call",
 ]
 
-#: the process, and the times of `timeit.default_timer`: when the first task began, when each
-#: ended, and when the pieces (if there are any) were made
-Times = tuple[int, list[float]]
+#: of each task in order, and of making the pieces (if there are any): begin and end in seconds of
+#: `timeit.default_timer`, and the process; None for a task that did not end
+Times = list[tuple[float, float, int] | None]
 _TIMES = "_millpond_times"
 
 #: prefixes of keys whose tasks write into their inputs: these get copies from the start
@@ -62,39 +64,50 @@ def run_timed_node(settings: bytes, payload: bytes, *values: Any) -> Any:
 
     An error carries the times, for `take_times`.
     """
-    times: list[float] = []
+    moments: list[float] = []
     try:
-        return _run(settings, payload, values, times)
+        return _run(settings, payload, values, moments)
     except Exception as error:
-        error.__dict__[_TIMES] = os.getpid(), times
+        keep_times(error, _times_between(moments))
         raise
 
 
+def _times_between(moments: list[float]) -> Times:
+    """Return the times of tasks that ran one after the other."""
+    process = os.getpid()
+    return [(begin, end, process) for begin, end in pairwise(moments)]
+
+
+def keep_times(error: Exception, times: Times) -> None:
+    """Have an error carry the times of what ended before it."""
+    error.__dict__[_TIMES] = times
+
+
 def take_times(error: Exception) -> Times:
-    """Return the times that an error of `run_timed_node` carries, and remove them."""
-    times: Times = error.__dict__.pop(_TIMES, (0, []))
+    """Return the times that an error carries, and remove them."""
+    times: Times = error.__dict__.pop(_TIMES, [])
     return times
 
 
 def _run(
-    settings: bytes, payload: bytes, values: tuple[Any, ...], times: list[float] | None
+    settings: bytes, payload: bytes, values: tuple[Any, ...], moments: list[float] | None
 ) -> Any:
     apply_settings(settings)
     work = loads(payload, values)
     with Recording() as recording:
         try:
-            result = _execute_or_copy(work, payload, values, times)
+            result = _execute_or_copy(work, payload, values, moments)
         except Exception as error:
             error.add_note(f"in the Dask task {work.calls[-1][0]!r}")
             raise
     several = len(work.pieces) > 1
-    if times is not None:
-        result = [*(result if several else [result]), (os.getpid(), times)]
-    return recording.attach_to(result, pieces=several or times is not None)
+    if moments is not None:
+        result = [*(result if several else [result]), _times_between(moments)]
+    return recording.attach_to(result, pieces=several or moments is not None)
 
 
 def _execute_or_copy(
-    work: Work, payload: bytes, values: tuple[Any, ...], times: list[float] | None
+    work: Work, payload: bytes, values: tuple[Any, ...], moments: list[float] | None
 ) -> Any:
     """Execute the unit; if it writes into its inputs, with copies of them.
 
@@ -104,13 +117,13 @@ def _execute_or_copy(
     prefix = key_split(work.calls[-1][0])
     if prefix not in _writing:
         try:
-            return _execute(work, values, times)
+            return _execute(work, values, moments)
         except ValueError as error:
             if not is_about_writing(error):
                 raise
     # Outside of the handler: what the task raises now has no other error as its context.
     copies = tuple([private_copy(value) for value in values])
-    result = _execute(loads(payload, copies), copies, times)
+    result = _execute(loads(payload, copies), copies, moments)
     if len(_writing) < _MAX_WRITING:
         _writing.add(prefix)
     return result
@@ -132,34 +145,38 @@ def run_here(unit: Unit, known: dict[Key, Any]) -> tuple[list[Any], Times]:
     Returns:
         The objects it makes, as many as ``unit.outputs``, and when its tasks ran.
     """
-    times: list[float] = []
+    moments: list[float] = []
     try:
-        result = _execute(work_of(unit, (), known), (), times)
+        result = _execute(work_of(unit, (), known), (), moments)
     except Exception as error:
         error.add_note(f"in the Dask task {unit.key!r}")
         raise
-    return result if len(unit.outputs) > 1 else [result], (os.getpid(), times)
+    return result if len(unit.outputs) > 1 else [result], _times_between(moments)
 
 
-def _execute(work: Work, values: tuple[Any, ...], times: list[float] | None) -> Any:
-    """Execute the tasks on these values; note in ``times``, if given, when each ended."""
-    if times is not None:
-        times[:] = [default_timer()]  # of the second try, if it is one
+def _execute(work: Work, values: tuple[Any, ...], moments: list[float] | None) -> Any:
+    """Execute the tasks on these values.
+
+    In ``moments``, if given, it notes when the first began, when each ended, and when the pieces
+    were made.
+    """
+    if moments is not None:
+        moments[:] = [default_timer()]  # of the second try, if it is one
     known = dict(inputs_of(work.names, work.literals, work.bundled, values))
     previous = None
     result = None
     for key, function, arguments, keywords in work.calls:
         result = known[key] = try_call(work.retries, function, arguments, keywords, known)
-        if times is not None:
-            times.append(default_timer())
+        if moments is not None:
+            moments.append(default_timer())
         if previous is not None:
             del known[previous]  # used by this task only
         previous = key
     if not work.pieces:
         return result
     pieces = [function(result, *arguments) for function, arguments in work.pieces]
-    if times is not None:
-        times.append(default_timer())
+    if moments is not None:
+        moments.append(default_timer())
     return pieces if len(pieces) > 1 else pieces[0]  # one object is returned as itself
 
 

@@ -6,12 +6,11 @@ store can extend. Without this the kernel would kill the program while the last 
 
 from __future__ import annotations
 
-import psutil
 from dask.typing import Key
 
 import millpond
 
-__all__ = ["Room", "free_memory"]
+__all__ = ["Room"]
 
 #: what is smaller is not worth a look at the machine's memory
 _SMALLEST = 1 << 20
@@ -42,7 +41,7 @@ class Room:
         self._taken += size
         if key in self._joined:
             self._to_join += size
-        free = free_memory()
+        free = millpond.available_memory()
         if size + self._to_join <= free:
             return
         joining = f" and {_text(self._to_join)} more to put them together" if self._to_join else ""
@@ -52,11 +51,6 @@ class Room:
             "free. Reduce them before compute(), write them to files (to_parquet, to_zarr), or "
             "keep them in the store with persist()"
         )
-
-
-def free_memory() -> int:
-    """Return the bytes that this machine can still give to processes."""
-    return int(psutil.virtual_memory().available)
 
 
 def _text(size: int) -> str:

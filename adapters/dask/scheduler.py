@@ -41,7 +41,7 @@ def compute(
         if observation is not None:
             nodes = observation.start(nodes)
         values = None
-        batched = observation is None  # those who watch are told of every task at its time
+        batched = True
         while values is None:
             try:
                 values = _compute(nodes, requested, hints_of, observation, batched=batched)
@@ -85,12 +85,13 @@ def _compute(
             values[key] = value
         finishing.arrived(key, value)
 
+    # Whoever uses results is told each task's: none may stay inside a call.
     grouped = not (observation and observation.wants_values)
-    with Submission(graph, wanted, grouped=grouped, batched=batched) as work:
+    with Submission(graph, wanted, grouped=grouped, batched=batched and grouped) as work:
         if observation is None:
             work.submit()
         else:
-            follower = Follower(observation, work.units)
+            follower = Follower(observation)
             work.submit(follower.submitted)
             follower.follow(work.refs.values())
         for key, value in work.values.items():

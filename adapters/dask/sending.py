@@ -12,7 +12,7 @@ from dask.utils import key_split
 
 import millpond
 
-from .batch_node import batch_work_of, run_batch
+from .batch_node import batch_work_of, run_batch, run_timed_batch
 from .batches import BATCH_MARK, Batch
 from .costs import kind_of
 from .futures import ref_in
@@ -27,6 +27,7 @@ __all__ = ["Item", "Sender"]
 _remote_node = millpond.remote(run_node)
 _remote_timed_node = millpond.remote(run_timed_node)
 _remote_batch = millpond.remote(run_batch)
+_remote_timed_batch = millpond.remote(run_timed_batch)
 
 #: kinds of tasks that the name of a batch tells
 _NAMED_KINDS = 3
@@ -71,7 +72,7 @@ class Sender:
     """Sends units under the present settings; large values that they share are stored once.
 
     Args:
-        timed: each unit returns one object more: the times of its tasks.
+        timed: each unit and batch returns one object more: the times of its tasks.
     """
 
     def __init__(self, *, timed: bool = False) -> None:
@@ -113,9 +114,10 @@ class Sender:
         given = self._arguments(batch.inputs, source)
         bundled = given.take_bundles()
         work = batch_work_of(batch, given.names, given.literals, bundled)
-        tasks = [task for unit in batch.units for task in unit.tasks]
-        payload, lifted = self._pickler.dumps(work, len(given.refs), tasks, given.literals)
-        call = _call_for(_remote_batch, _name_of(batch), 1 + len(batch.singles), batch.hints)
+        payload, lifted = self._pickler.dumps(work, len(given.refs), batch.tasks, given.literals)
+        function = _remote_timed_batch if self._timed else _remote_batch
+        objects = 1 + len(batch.singles) + self._timed
+        call = _call_for(function, _name_of(batch), objects, batch.hints)
         made = call.remote(self._settings, payload, *given.refs, *lifted)
         return made if isinstance(made, list) else [made]
 

@@ -47,7 +47,8 @@ _BATCHES_PER_CPU = 4
 
 _costs = Costs()
 
-Submitted = Callable[[int, millpond.ObjectRef[Any], millpond.ObjectRef[Any]], None]
+#: takes what was sent, and its objects: the last are the times of its tasks
+Submitted = Callable[[Unit | Batch, Sequence[millpond.ObjectRef[Any]]], None]
 
 
 class Submission:
@@ -84,9 +85,9 @@ class Submission:
         self._batches = weakref.WeakKeyDictionary()
         #: the bundles of what was tried out and was not done in time
         self._slow_trials: list[millpond.ObjectRef[Any]] = []
-        units = group_tasks(graph, self._wanted, grouped=grouped)
-        self._batched = batched and len(units) >= _LEAST_UNITS
-        self.units: list[Unit] = units if self._batched else in_order(units)
+        self._units = group_tasks(graph, self._wanted, grouped=grouped)
+        self._batched = batched and len(self._units) >= _LEAST_UNITS
+        self._told: Submitted | None = None
         self._driver = DriverUnits()
 
     @property
@@ -98,16 +99,17 @@ class Submission:
         """Submit every unit; afterwards `refs`, `items` and `values` hold the wanted keys.
 
         Args:
-            submitted: called with each unit's index in `units`, its (first) object, and the
-                object that will hold the times of its tasks. Not for batches.
+            submitted: called with each unit and batch, in an order in which they could run, and
+                with its objects. The last of these holds the times of its tasks.
         """
+        self._told = submitted
         sender = Sender(timed=submitted is not None)
-        nodes = self._make_batches(sender) if self._batched else self.units
+        nodes = self._make_batches(sender) if self._batched else in_order(self._units)
         uses = self._count_uses(nodes)
-        held: list[tuple[int | None, Unit]] = []
+        held: list[Unit] = []
         #: keys that units in ``held`` will make
         later: set[Key] = set()
-        for index, node in enumerate(nodes):
+        for node in nodes:
             if isinstance(node, Batch):
                 if later.isdisjoint(node.inputs.values()) and self._send_batch(sender, node):
                     self._release(node, uses)
@@ -115,21 +117,16 @@ class Submission:
                 self._count_apart(node, node.units, uses)
             for unit in node.units if isinstance(node, Batch) else [node]:
                 hold = DriverUnits.must_run(unit) or not later.isdisjoint(unit.inputs.values())
-                refs = None if hold else self._send(sender, unit)
-                if refs is None:
+                if hold or not self._send(sender, unit):
                     later.update(*unit.outputs)
-                    held += self._single(index, unit, uses)
+                    held += self._single(unit, uses)
                     continue
-                if submitted is not None:
-                    submitted(index, refs[0], refs[-1])
                 self._release(unit, uses)
-        for place, unit in held:
-            refs = None if DriverUnits.must_run(unit) else self._send(sender, unit)
-            times = self._driver.run(unit, self._value) if refs is None else None
-            if submitted is not None and place is not None:
-                if refs is None:
-                    refs = [millpond.put(None), millpond.put(times)]
-                submitted(place, refs[0], refs[-1])
+        for unit in held:
+            if DriverUnits.must_run(unit) or not self._send(sender, unit):
+                times = self._driver.run(unit, self._value)
+                if submitted is not None:
+                    submitted(unit, [millpond.put(None), millpond.put(times)])
             self._release(unit, uses)
 
     def learn(self, bundle: millpond.ObjectRef[Any], items: list[Any]) -> None:
@@ -148,11 +145,11 @@ class Submission:
 
     def _make_batches(self, sender: Sender) -> list[Unit | Batch]:
         """Try out what is not known; return the rest in batches, in order."""
-        units, costs, alone = self._assess(self.units)
+        units, costs, alone = self._assess(self._units)
         trials = [units[i] for i in _costs.choose_trials(units, costs, alone)]
         if trials:
             sent = self._try_out(trials, sender)
-            units, costs, alone = self._assess([u for u in self.units if u.key not in sent])
+            units, costs, alone = self._assess([u for u in self._units if u.key not in sent])
         session = millpond.context()
         cpus = max(1, int(session.num_cpus)) if session is not None else 1
         work = sum(cost.seconds for cost in costs if cost is not None)
@@ -173,7 +170,7 @@ class Submission:
 
     def _try_out(self, trials: list[Unit], sender: Sender) -> set[Key]:
         """Submit units and learn from those that end soon; return the keys of what was sent."""
-        uses = self._count_uses(self.units)
+        uses = self._count_uses(self._units)
         sent: dict[Key, millpond.ObjectRef[Any]] = {}
         for unit in trials:
             trial = Batch([unit], unit.inputs, [], [unit.key], small=False)
@@ -183,7 +180,7 @@ class Submission:
             sent[unit.key] = bundle
             self._release(unit, uses)
         bundles = list(sent.values())
-        timeout = min(max(_TRIAL * len(self.units), _SHORTEST_TRIAL), _LONGEST_TRIAL)
+        timeout = min(max(_TRIAL * len(self._units), _SHORTEST_TRIAL), _LONGEST_TRIAL)
         ready, _ = millpond.wait(bundles, num_returns=len(bundles), timeout=timeout)
         self._learn_trials(ready)
         done = set(ready)
@@ -201,14 +198,17 @@ class Submission:
     def _send_batch(self, sender: Sender, batch: Batch) -> millpond.ObjectRef[Any] | None:
         """Submit a batch and return its bundle, or None where it cannot be pickled."""
         try:
-            bundle, *singles = sender.send_batch(batch, self._source)
+            made = sender.send_batch(batch, self._source)
         except SerializationError:
             return None
+        if self._told is not None:
+            self._told(batch, made)
+        bundle, *singles = made
         self._batches[bundle] = batch
         self._submitted.append(weakref.ref(bundle))
         for index, key in enumerate(batch.bundle):
             self.items[key] = Item(bundle, index)
-        for key, ref in zip(batch.singles, singles, strict=True):
+        for key, ref in zip(batch.singles, singles, strict=False):  # times may follow
             self._submitted.append(weakref.ref(ref))
             self.refs[key] = ref
         return bundle
@@ -216,13 +216,13 @@ class Submission:
     # --- units ---
 
     @classmethod
-    def _single(cls, index: int, unit: Unit, uses: Counter[Key]) -> list[tuple[int | None, Unit]]:
+    def _single(cls, unit: Unit, uses: Counter[Key]) -> list[Unit]:
         """Return a unit's tasks as units of their own: not all of them need run here."""
         if len(unit.tasks) == 1:
-            return [(index, unit)]
+            return [unit]
         parts = unit.singles()
         cls._count_apart(unit, parts, uses)
-        return [*((None, part) for part in parts[:-1]), (index, parts[-1])]
+        return parts
 
     @staticmethod
     def _count_apart(whole: Unit | Batch, parts: list[Unit], uses: Counter[Key]) -> None:
@@ -244,20 +244,22 @@ class Submission:
         place = self._source(target)
         return millpond.get(place.ref)[place.position] if type(place) is Item else place
 
-    def _send(self, sender: Sender, unit: Unit) -> Sequence[millpond.ObjectRef[Any]] | None:
-        """Submit a unit and return its objects, or None where it cannot be pickled."""
+    def _send(self, sender: Sender, unit: Unit) -> bool:
+        """Submit a unit; return whether it could be pickled."""
         try:
             refs = sender.send(unit, self._source)
         except SerializationError as error:
             # Of several tasks it is not known which; after a value made here, it is that value.
             if len(unit.tasks) == 1 and self._driver.values.keys().isdisjoint(unit.inputs.values()):
                 note_unpicklable(key_split(unit.key), str(error))
-            return None
+            return False
+        if self._told is not None:
+            self._told(unit, refs)
         for keys, ref in zip(unit.outputs, refs, strict=False):  # times may follow
             self._submitted.append(weakref.ref(ref))
             for key in keys:
                 self.refs[key] = ref
-        return refs
+        return True
 
     def _count_uses(self, nodes: Sequence[Unit | Batch]) -> Counter[Key]:
         uses: Counter[Key] = Counter(self._wanted)

@@ -80,6 +80,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add Dask's own options and ours."""
     parser.addoption("--runslow", action="store_true", help="run slow tests")
     parser.addoption("--runarrayexpr", action="store_true", help="run array-expr tests")
+    parser.addoption("--in-part", action="store_true", help="run some files in part (suite.toml)")
     parser.addoption("--counts", metavar="FILE", help="write how the tests ended, as JSON")
 
 
@@ -138,6 +139,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark the tests that cannot pass; one that does pass nevertheless is a failure."""
     suite = tomllib.loads((_HERE / "suite.toml").read_text())
     mark_failures(suite["failures"], items, _name_of)
+    if config.getoption("--in-part"):
+        dropped = _between(items, suite["quick_in_part"])
+        items[:] = [item for item in items if item not in dropped]
+        config.hook.pytest_deselected(items=list(dropped))
+
+
+def _between(items: list[pytest.Item], files: list[str]) -> set[pytest.Item]:
+    """Return the tests of some files that are neither the first nor the last of their function."""
+    functions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        name = _name_of(item).partition("[")[0]
+        if name.partition("::")[0] in files:
+            functions.setdefault(name, []).append(item)
+    return {item for of_one in functions.values() for item in of_one[1:-1]}
 
 
 @pytest.hookimpl(wrapper=True)
