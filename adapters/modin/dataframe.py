@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from modin.core.dataframe.base.dataframe.utils import Axis
 from modin.core.dataframe.pandas.dataframe.dataframe import PandasDataframe
 from pandas.core.dtypes.cast import (  # type: ignore[attr-defined]  # not in the stubs
@@ -89,6 +90,21 @@ class PandasOnMillpondDataframe(
             for dtypes in zip(*(each.dtypes for each in column), strict=True)
         ]
         return pd.Series(dtypes, index=self.columns, dtype=object)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a pandas frame, with the types of its columns even if it has no rows."""
+        if not self.has_materialized_dtypes and not any(self.row_lengths):
+            _ = self.dtypes  # Modin forgets those that it did not know before
+        frame: pd.DataFrame = super().to_pandas()
+        return frame
+
+    @classmethod
+    def from_arrow(cls, at: pa.Table) -> PandasOnMillpondDataframe:
+        """Make a frame of an Arrow table; its rows are converted by the workers."""
+        # Here because it imports this module.
+        from .arrow_exchange import frame_of_table
+
+        return frame_of_table(at)
 
     @property
     def engine(self) -> str:

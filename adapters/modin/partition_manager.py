@@ -19,6 +19,7 @@ from .axis_partition import (
 from .block_partition import PandasOnMillpondDataframePartition
 from .engine_wrapper import MillpondWrapper
 from .outlines import known_outlines
+from .progress import OPERATIONS, watched
 
 
 class PandasOnMillpondDataframePartitionManager(
@@ -90,6 +91,11 @@ class PandasOnMillpondDataframePartitionManager(
         session.ensure_started()
         sizing.expect(sizing.bytes_of(df))
         return super().from_pandas(df, return_dims)
+
+
+for _name in OPERATIONS:
+    _operation = getattr(PandasDataframePartitionManager, _name).__func__
+    setattr(PandasOnMillpondDataframePartitionManager, _name, classmethod(watched(_operation)))
 
 
 def _to_numpy(df: pd.DataFrame, **kwargs: Any) -> Any:
