@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import pandas as pd
 from modin.core.dataframe.pandas.partitioning.partition import PandasDataframePartition
+from pandas.api.types import is_list_like
 
 import millpond
 
@@ -14,7 +15,7 @@ from . import session, tasks
 from .arguments import Deferred, pack
 from .engine_wrapper import MillpondWrapper, submit
 from .extents import Extent, extents_of, known_extents
-from .labels import is_free, relabelled, set_labels
+from .labels import choose_columns, is_free, relabelled, set_labels
 from .outlines import Outline, note, outline_of, remember
 
 #: An entry of a call queue: function, positional arguments, keyword arguments.
@@ -104,10 +105,15 @@ class PandasOnMillpondDataframePartition(
         Args:
             stored: The outline of the data before them, if it is known.
         """
-        if stored is None or not self._is_free():
-            return None
-        for _, _, labels in self.call_queue:
-            stored = relabelled(stored, labels)
+        for func, args, labels in self.call_queue:
+            if stored is None:
+                return None
+            if func is set_labels:
+                stored = relabelled(stored, labels)
+            elif func is choose_columns:
+                stored = stored.of_columns(*args)
+            else:
+                return None
         return stored
 
     @property
@@ -159,6 +165,10 @@ class PandasOnMillpondDataframePartition(
 
     def mask(self, row_labels: Any, col_labels: Any) -> Self:
         """Return a block with the chosen rows and columns, lazily."""
+        if isinstance(row_labels, slice) and row_labels == slice(None) and is_list_like(col_labels):
+            return self.add_to_apply_calls(
+                choose_columns, list(col_labels), length=self._length_cache, width=len(col_labels)
+            )
         masked: Self = super().mask(row_labels, col_labels)
         # The base class gives up a length that is still being computed.
         if isinstance(row_labels, slice) and isinstance(self._length_cache, Extent):

@@ -7,9 +7,10 @@ reads the block, and the block is never rewritten for it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .outlines import Outline
@@ -72,6 +73,28 @@ def cut(labels: pd.Index[Any], lengths: Sequence[int]) -> list[pd.Index[Any]]:
         parts.append(labels[start : start + length])
         start += length
     return parts
+
+
+def runs_of(positions: Iterable[int], widths: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Return which columns of which blocks make up a choice of columns, in its order.
+
+    Args:
+        positions: The columns.
+        widths: How many columns the blocks have.
+    """
+    starts = np.cumsum([0, *widths])
+    runs: list[tuple[int, list[int]]] = []
+    for position in positions:
+        block = int(np.searchsorted(starts, position, side="right")) - 1
+        if not runs or runs[-1][0] != block:
+            runs.append((block, []))
+        runs[-1][1].append(int(position - starts[block]))
+    return runs
+
+
+def choose_columns(frame: pd.DataFrame, positions: list[int]) -> pd.DataFrame:
+    """Return the columns at these positions, in this order."""
+    return frame.iloc[:, positions]
 
 
 def is_free(function: Any, labels: Mapping[str, Any]) -> bool:

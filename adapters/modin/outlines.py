@@ -33,6 +33,14 @@ class Outline(NamedTuple):
     #: Names of the levels of the row labels, which are known even if those are many.
     row_names: tuple[Hashable, ...] = (None,)
 
+    def of_columns(self, positions: list[int]) -> Outline:
+        """Return the outline of the columns at these positions."""
+        return self._replace(
+            width=len(positions),
+            columns=None if self.columns is None else self.columns[positions],
+            dtypes=None if self.dtypes is None else tuple(self.dtypes[at] for at in positions),
+        )
+
     def labels(self, axis: int) -> pd.Index[Any] | None:
         """Return the labels along ``axis``, if they are known."""
         return self.columns if axis else self.rows
