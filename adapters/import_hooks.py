@@ -36,6 +36,9 @@ _ON_IMPORT: dict[str, str] = {
     "modin.core.execution.dispatching.factories.factories": (
         "millpond.adapters.modin.registration:register_factory"
     ),
+    "modin.core.storage_formats.base.query_compiler_calculator": (
+        "millpond.adapters.modin.registration:keep_from_switching"
+    ),
     "modin.distributed.dataframe.pandas.partitions": (
         "millpond.adapters.modin.registration:extend_unwrap_partitions"
     ),

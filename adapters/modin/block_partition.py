@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import pandas as pd
 from modin.core.dataframe.pandas.partitioning.partition import PandasDataframePartition
+from pandas.api.types import is_list_like
 
 import millpond
 
 from . import session, tasks
 from .arguments import Deferred, pack
 from .engine_wrapper import MillpondWrapper, submit
-from .extents import Extent, extents_of
-from .labels import is_free, relabelled
-from .outlines import Outline, remember
+from .extents import Extent, extents_of, known_extents
+from .labels import choose_columns, is_free, relabelled, set_labels
+from .outlines import Outline, note, outline_of, remember
 
 #: An entry of a call queue: function, positional arguments, keyword arguments.
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
@@ -104,10 +105,15 @@ class PandasOnMillpondDataframePartition(
         Args:
             stored: The outline of the data before them, if it is known.
         """
-        if stored is None or not self._is_free():
-            return None
-        for _, _, labels in self.call_queue:
-            stored = relabelled(stored, labels)
+        for func, args, labels in self.call_queue:
+            if stored is None:
+                return None
+            if func is set_labels:
+                stored = relabelled(stored, labels)
+            elif func is choose_columns:
+                stored = stored.of_columns(*args)
+            else:
+                return None
         return stored
 
     @property
@@ -159,6 +165,10 @@ class PandasOnMillpondDataframePartition(
 
     def mask(self, row_labels: Any, col_labels: Any) -> Self:
         """Return a block with the chosen rows and columns, lazily."""
+        if isinstance(row_labels, slice) and row_labels == slice(None) and is_list_like(col_labels):
+            return self.add_to_apply_calls(
+                choose_columns, list(col_labels), length=self._length_cache, width=len(col_labels)
+            )
         masked: Self = super().mask(row_labels, col_labels)
         # The base class gives up a length that is still being computed.
         if isinstance(row_labels, slice) and isinstance(self._length_cache, Extent):
@@ -187,9 +197,7 @@ class PandasOnMillpondDataframePartition(
         if self.call_queue:
             self.drain_call_queue()
             return
-        outlines = submit(tasks.measure, 1, self._stored)
-        remember([self._stored], outlines)
-        length, width = extents_of(outlines, 0)
+        length, width = _measured(self._stored)
         self._length_cache = length if self._length_cache is None else self._length_cache
         self._width_cache = width if self._width_cache is None else self._width_cache
 
@@ -206,9 +214,37 @@ class PandasOnMillpondDataframePartition(
     def put(cls, obj: pd.DataFrame) -> Self:
         """Put a pandas frame into the store and wrap it."""
         session.ensure_started()
-        return cls(millpond.put(obj), len(obj.index), len(obj.columns))
+        data = millpond.put(obj)
+        note(data, outline_of(obj))
+        return cls(data, len(obj.index), len(obj.columns))
+
+    @classmethod
+    def wrap(cls, data: millpond.ObjectRef[Any], labels: Mapping[str, pd.Index[Any]]) -> Self:
+        """Wrap a ref to a frame, of whatever origin; or to a series, if there are ``labels``.
+
+        Args:
+            data: The ref.
+            labels: What `set_labels` is to give to the block; nothing if it has its labels.
+        """
+        block = cls(data)
+        length, width = _measured(data, as_frame=bool(labels))
+        if not labels:
+            return cls(data, length, width)
+        return block.add_to_apply_calls(set_labels, length=length, width=width, **labels)
 
     @classmethod
     def preprocess_func(cls, func: Callable[..., Any]) -> Any:
         """Return the form of ``func`` in which it is sent with every task."""
         return cls.execution_wrapper.sendable(func)
+
+
+def _measured(
+    data: millpond.ObjectRef[Any], *, as_frame: bool = False
+) -> tuple[int | Extent, int | Extent]:
+    """Return length and width of a partition, by a task if its origin is unknown."""
+    known = known_extents(data)
+    if known is not None:
+        return known
+    outlines = submit(tasks.measure, 1, data, as_frame)
+    remember([data], outlines)
+    return extents_of(outlines, 0)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from modin.core.dataframe.base.dataframe.utils import Axis
 from modin.core.dataframe.pandas.dataframe.dataframe import PandasDataframe
 from pandas.core.dtypes.cast import (  # type: ignore[attr-defined]  # not in the stubs
@@ -15,10 +16,13 @@ from pandas.core.dtypes.cast import (  # type: ignore[attr-defined]  # not in th
 
 from .back_references import weaken_dtypes, weaken_labels
 from .engine_wrapper import MillpondWrapper
-from .labels import cut, set_labels
+from .labels import choose_columns, cut, runs_of, set_labels
 from .partition_manager import PandasOnMillpondDataframePartitionManager
 from .pickling import travels_by_engine
 from .registration import ENGINE
+
+#: For so many times as many columns of blocks as before, it is better to write them anew.
+_MOST_RUNS = 2
 
 
 class PandasOnMillpondDataframe(
@@ -69,6 +73,47 @@ class PandasOnMillpondDataframe(
         if columns is not None:
             self._deferred_column = False
 
+    def names_of_rows(self) -> list[Any] | None:
+        """Return the names of the row labels, if they can be told without the labels."""
+        if self.has_materialized_index:
+            return list(self.index.names)
+        outlines = self._partition_mgr_cls.outlines(self._partitions[:, :1])
+        names = {each and each.row_names for each in outlines.flat}
+        found = names.pop() if len(names) == 1 else None
+        return None if found is None else list(found)
+
+    def _reorder_labels(
+        self, row_positions: Any = None, col_positions: Sequence[int] | None = None
+    ) -> PandasOnMillpondDataframe:
+        """Return the frame with rows and columns in another order.
+
+        Columns are chosen from each block when that is read. Modin would join all blocks of a row
+        and write all of them anew.
+        """
+        runs: list[tuple[int, list[int]]] = []
+        if row_positions is None and col_positions is not None:
+            runs = runs_of(col_positions, self.column_widths)
+        if not 0 < len(runs) <= _MOST_RUNS * self._partitions.shape[1]:
+            reordered: PandasOnMillpondDataframe = super()._reorder_labels(
+                row_positions, col_positions
+            )
+            return reordered
+        result = type(self)(
+            np.array(
+                [[_chosen(row[at], wanted) for at, wanted in runs] for row in self._partitions]
+            ),
+            self.copy_index_cache(copy_lengths=True),
+            self.columns[col_positions],
+            self._row_lengths_cache,
+            [len(wanted) for _, wanted in runs],
+            self.dtypes.iloc[col_positions] if self.has_materialized_dtypes else None,
+            pandas_backend=self._pandas_backend,
+        )
+        for axis, put_off in ((0, self._deferred_index), (1, self._deferred_column)):
+            if put_off:
+                result.synchronize_labels(axis)
+        return result
+
     def _compute_dtypes(self, columns: Sequence[Any] | None = None) -> pd.Series[Any]:
         """Return the dtypes of the chosen columns, out of the outlines where they tell."""
         known = self._known_dtypes()
@@ -90,6 +135,21 @@ class PandasOnMillpondDataframe(
         ]
         return pd.Series(dtypes, index=self.columns, dtype=object)
 
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a pandas frame, with the types of its columns even if it has no rows."""
+        if not self.has_materialized_dtypes and not any(self.row_lengths):
+            _ = self.dtypes  # Modin forgets those that it did not know before
+        frame: pd.DataFrame = super().to_pandas()
+        return frame
+
+    @classmethod
+    def from_arrow(cls, at: pa.Table) -> PandasOnMillpondDataframe:
+        """Make a frame of an Arrow table; its rows are converted by the workers."""
+        # Here because it imports this module.
+        from .arrow_exchange import frame_of_table
+
+        return frame_of_table(at)
+
     @property
     def engine(self) -> str:
         """Name of the engine, as `modin.config.Engine` has it."""
@@ -109,3 +169,14 @@ class PandasOnMillpondDataframe(
         """Tell Modin whether the pickle that is being made may hold refs instead of the data."""
         first = self._partitions.flat[0].list_of_blocks if self._partitions.size else []
         return travels_by_engine(first)
+
+
+def _chosen(partition: Any, positions: list[int]) -> Any:
+    """Return a partition of some columns of another, in this order, lazily."""
+    # Modin's own `mask` takes as many columns as there are for all of them in their order.
+    return partition.add_to_apply_calls(
+        choose_columns,
+        positions,
+        length=getattr(partition, "_length_cache", None),
+        width=len(positions),
+    )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import millpond
 
-from .outlines import Outline
+from .outlines import Outline, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,11 @@ class Extent:
 def extents_of(outlines: millpond.ObjectRef[Any], result: int) -> tuple[Extent, Extent]:
     """Return length and width of one result of the task that returns ``outlines``."""
     return Extent(outlines, Selection((result, 0))), Extent(outlines, Selection((result, 1)))
+
+
+def known_extents(data: millpond.ObjectRef[Any]) -> tuple[int | Extent, int | Extent] | None:
+    """Return length and width of a partition; None if its origin is unknown."""
+    source = source_of(data)
+    if source is None:
+        return None
+    return source[:2] if isinstance(source, Outline) else extents_of(*source)

@@ -65,9 +65,13 @@ def _parquet_bytes(files: Collection[Path], columns: Collection[str] | None) -> 
 def _footer_bytes(path: Path, columns: Collection[str] | None) -> int:
     footer = pq.read_metadata(path)
     fields = footer.schema.to_arrow_schema()
-    return footer.num_rows * sum(
-        _width(field.type) for field in fields if columns is None or field.name in columns
-    )
+    wanted = [field for field in fields if columns is None or field.name in columns]
+    return frame_bytes_of_fields(wanted, footer.num_rows)
+
+
+def frame_bytes_of_fields(fields: Iterable[pa.Field[Any]], rows: int) -> int:
+    """Return about how many bytes a frame with the columns of these fields of Arrow takes."""
+    return rows * sum(_width(field.type) for field in fields)
 
 
 def _width(dtype: pa.DataType) -> int:

@@ -117,6 +117,21 @@ class PandasOnMillpondIO(BaseIO):  # type: ignore[misc]  # Modin is not annotate
         return super().to_csv(qc, **kwargs)
 
     @classmethod
+    def from_dask(cls, dask_obj: Any) -> Any:
+        """Make a query compiler of a Dask frame on millpond."""
+        # Here because it imports Dask.
+        from .dask_exchange import from_dask
+
+        return from_dask(dask_obj)._query_compiler  # noqa: SLF001 - Modin has no public way
+
+    @classmethod
+    def to_dask(cls, modin_obj: Any) -> Any:
+        """Make a Dask frame on millpond of a Modin frame or series."""
+        from .dask_exchange import to_dask
+
+        return to_dask(modin_obj)
+
+    @classmethod
     def from_map(
         cls, func: Callable[..., Any], iterable: Iterable[Any], *args: Any, **kwargs: Any
     ) -> Any:

@@ -7,9 +7,10 @@ reads the block, and the block is never rewritten for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .outlines import Outline
@@ -19,21 +20,49 @@ _FEW = 256
 
 
 def set_labels(
-    frame: pd.DataFrame, idx: pd.Index[Any] | None = None, cols: pd.Index[Any] | None = None
+    frame: pd.DataFrame | pd.Series[Any],
+    idx: pd.Index[Any] | None = None,
+    cols: pd.Index[Any] | None = None,
 ) -> pd.DataFrame:
     """Return ``frame`` with other labels over the same data.
 
     Args:
-        frame: A block of a frame.
+        frame: A block of a frame, or a series, which becomes one.
         idx: Labels of its rows; None leaves them.
         cols: Labels of its columns; None leaves them.
     """
-    labelled = frame.copy(deep=False)
+    labelled = frame.to_frame() if isinstance(frame, pd.Series) else frame.copy(deep=False)
     if idx is not None:
         labelled.index = idx
     if cols is not None:
         labelled.columns = cols
     return labelled
+
+
+def joined(
+    blocks: Sequence[pd.DataFrame | pd.Series[Any]],
+    labels: Sequence[Mapping[str, pd.Index[Any]]],
+    name: tuple[Hashable] | None = None,
+) -> pd.DataFrame | pd.Series[Any]:
+    """Return the blocks of a row as one frame over the same data.
+
+    Args:
+        blocks: The blocks, from left to right.
+        labels: For each of them what `set_labels` is to give it; nothing if it has its labels.
+        name: The name of a series, to return that; None for a frame.
+    """
+    frames = [
+        set_labels(block, **given) if given or isinstance(block, pd.Series) else block
+        for block, given in zip(blocks, labels, strict=True)
+    ]
+    frame = frames[0]
+    if len(frames) > 1:
+        frame = pd.concat(frames, axis=1, copy=False)  # type: ignore[call-overload]  # of pandas 3
+    if name is None:
+        return frame
+    series = frame.iloc[:, 0]
+    series.name = name[0]
+    return series
 
 
 def cut(labels: pd.Index[Any], lengths: Sequence[int]) -> list[pd.Index[Any]]:
@@ -44,6 +73,28 @@ def cut(labels: pd.Index[Any], lengths: Sequence[int]) -> list[pd.Index[Any]]:
         parts.append(labels[start : start + length])
         start += length
     return parts
+
+
+def runs_of(positions: Iterable[int], widths: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Return which columns of which blocks make up a choice of columns, in its order.
+
+    Args:
+        positions: The columns.
+        widths: How many columns the blocks have.
+    """
+    starts = np.cumsum([0, *widths])
+    runs: list[tuple[int, list[int]]] = []
+    for position in positions:
+        block = int(np.searchsorted(starts, position, side="right")) - 1
+        if not runs or runs[-1][0] != block:
+            runs.append((block, []))
+        runs[-1][1].append(int(position - starts[block]))
+    return runs
+
+
+def choose_columns(frame: pd.DataFrame, positions: list[int]) -> pd.DataFrame:
+    """Return the columns at these positions, in this order."""
+    return frame.iloc[:, positions]
 
 
 def is_free(function: Any, labels: Mapping[str, Any]) -> bool:
@@ -60,4 +111,5 @@ def relabelled(outline: Outline, labels: Mapping[str, Any]) -> Outline:
     return outline._replace(
         rows=outline.rows if index is None else index,
         columns=outline.columns if columns is None else columns,
+        row_names=outline.row_names if index is None else tuple(index.names),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from modin.core.dataframe.pandas.partitioning.partition_manager import (
     PandasDataframePartitionManager,
+    wait_computations_if_benchmark_mode,
 )
 
 from . import session, sizing
@@ -19,6 +20,7 @@ from .axis_partition import (
 from .block_partition import PandasOnMillpondDataframePartition
 from .engine_wrapper import MillpondWrapper
 from .outlines import known_outlines
+from .progress import OPERATIONS, watched
 
 
 class PandasOnMillpondDataframePartitionManager(
@@ -70,6 +72,43 @@ class PandasOnMillpondDataframePartitionManager(
         return (filled[0].append(filled[1:]) if filled else labels[0]), labels
 
     @classmethod
+    @wait_computations_if_benchmark_mode  # type: ignore[untyped-decorator]
+    def n_ary_operation(cls, left: Any, func: Callable[..., Any], right: Sequence[Any]) -> Any:
+        """Combine blocks of frames, one with one; what waits on them is run by the same task."""
+        func = cls.preprocess_func(func)
+        return np.array(
+            [
+                [
+                    block.apply(func, *(_taken(others[i][j]) for others in right))
+                    for j, block in enumerate(row)
+                ]
+                for i, row in enumerate(left)
+            ]
+        )
+
+    @classmethod
+    @wait_computations_if_benchmark_mode  # type: ignore[untyped-decorator]
+    def base_broadcast_apply(
+        cls, axis: Literal[0, 1], apply_func: Callable[..., Any], left: Any, right: Any
+    ) -> Any:
+        """Apply a function to each block with the row, or column, of another frame beside it."""
+        if axis == 1 or left.shape[1] != 1:
+            # Others are read several times: what waits on them is better run once, before.
+            return super().base_broadcast_apply(axis, apply_func, left, right)
+
+        def apply_joined(block: Any, *others: Any) -> Any:
+            return apply_func(block, pd.concat(others, axis=1) if len(others) > 1 else others[0])
+
+        func = cls.preprocess_func(apply_joined)
+        rows = [row.list_of_block_partitions for row in cls.row_partitions(right)]
+        return np.array(
+            [
+                [block.apply(func, *map(_taken, others))]
+                for (block,), others in zip(left, rows, strict=True)
+            ]
+        )
+
+    @classmethod
     def wait_partitions(cls, partitions: Any) -> None:
         """Wait for all of ``partitions`` at once."""
         MillpondWrapper.wait([ref for partition in partitions for ref in partition.submitted()])
@@ -90,6 +129,18 @@ class PandasOnMillpondDataframePartitionManager(
         session.ensure_started()
         sizing.expect(sizing.bytes_of(df))
         return super().from_pandas(df, return_dims)
+
+
+def _taken(partition: Any) -> Any:
+    """Return what a task takes of a partition, running what waits on it unless others need it."""
+    if hasattr(partition, "force_materialization"):
+        (partition,) = partition.force_materialization().list_of_block_partitions
+    return partition.taken(run_queue=True)
+
+
+for _name in OPERATIONS:
+    _operation = getattr(PandasOnMillpondDataframePartitionManager, _name).__func__
+    setattr(PandasOnMillpondDataframePartitionManager, _name, classmethod(watched(_operation)))
 
 
 def _to_numpy(df: pd.DataFrame, **kwargs: Any) -> Any:

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from modin.config import CpuCount
+from modin.config import CpuCount, RangePartitioning
 from modin.core.storage_formats.pandas.query_compiler import PandasQueryCompiler
+from pandas.api.types import is_datetime64_any_dtype
 
 from .engine_wrapper import MillpondWrapper
 
@@ -51,12 +53,61 @@ class PandasOnMillpondQueryCompiler(
         )
         return type(self)(result)
 
+    def get_index_names(self, axis: Literal[0, 1] = 0) -> Any:
+        """Return the names of the labels, without fetching those of the rows if there is a way."""
+        names = self._modin_frame.names_of_rows() if axis == 0 else None
+        return super().get_index_names(axis) if names is None else names
+
+    def _groupby_dict_reduce(
+        self, by: Any, agg_func: Any, axis: Literal[0, 1], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Reduce groups by a function for each column."""
+        groups: Any = super(PandasOnMillpondQueryCompiler, self._for_groups(by, axis))
+        return groups._groupby_dict_reduce(by, agg_func, axis, *args, **kwargs)
+
+    def _for_groups(self, by: Any, axis: Literal[0, 1] | None) -> PandasOnMillpondQueryCompiler:
+        """Return this with labels of rows that need not be fetched, if groups do without them.
+
+        Modin asks for them to see whether there are rows. To get them, each block has to be read.
+        """
+        frame = self._modin_frame
+        if (
+            axis != 0
+            or not isinstance(by, PandasQueryCompiler)
+            or RangePartitioning.get()
+            or frame.has_materialized_index
+            or not len(frame)
+        ):
+            return self
+        alike = frame.copy()
+        alike.set_index_cache(pd.RangeIndex(len(frame)))
+        return type(self)(alike, self._shape_hint)
+
     def apply(self, func: Any, axis: int, *args: Any, **kwargs: Any) -> Any:
         """Apply a function along an axis; rows that lie in few blocks are spread over all CPUs."""
         if axis == 1 and callable(func):
             spread = type(self)(_spread(self._modin_frame))
             return super(PandasOnMillpondQueryCompiler, spread).apply(func, axis, *args, **kwargs)
         return super().apply(func, axis, *args, **kwargs)
+
+
+def _unlabelled(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a reduction of groups, block by block, that does without the labels of the rows."""
+
+    @wraps(method)
+    def reduce(self: PandasOnMillpondQueryCompiler, by: Any, *args: Any, **kwargs: Any) -> Any:
+        # Modin leaves some means of dates to pandas, which needs the labels.
+        if method.__name__ == "groupby_mean" and any(map(is_datetime64_any_dtype, self.dtypes)):
+            return method(self, by, *args, **kwargs)
+        return method(self._for_groups(by, kwargs.get("axis")), by, *args, **kwargs)
+
+    return reduce
+
+
+#: Those of Modin's reductions that it makes of two functions.
+for _name in ("all", "any", "count", "max", "mean", "min", "prod", "skew", "sum"):
+    _method = getattr(PandasQueryCompiler, f"groupby_{_name}")
+    setattr(PandasOnMillpondQueryCompiler, f"groupby_{_name}", _unlabelled(_method))
 
 
 def _spread(frame: Any) -> Any:

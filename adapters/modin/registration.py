@@ -68,6 +68,22 @@ def extend_unwrap_partitions(partitions: Any) -> None:
         package.unwrap_partitions = unwrap_partitions
 
 
+def keep_from_switching(calculator: Any) -> None:
+    """Keep Modin from moving frames of other engines here by itself, as it does for its own.
+
+    It would start the engine. ``calculator`` is the module that says which engines it may choose.
+    """
+    if not _fits(calculator, "all_switchable_backends"):
+        return
+    original = calculator.all_switchable_backends
+
+    @wraps(original)
+    def all_switchable_backends() -> list[str]:
+        return [backend for backend in original() if backend != ENGINE]
+
+    calculator.all_switchable_backends = all_switchable_backends
+
+
 def _fits(module: ModuleType, *names: str) -> bool:
     missing = [name for name in names if not hasattr(module, name)]
     if missing:

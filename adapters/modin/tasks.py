@@ -14,6 +14,7 @@ from modin.core.dataframe.pandas.partitioning.axis_partition import PandasDatafr
 
 from . import read_only
 from .arguments import unpack
+from .labels import set_labels
 from .outlines import Outline, outline_of
 from .session import select_in_worker
 
@@ -41,9 +42,14 @@ def transform(value: Any, template: Any, *values: Any) -> tuple[Any, tuple[Outli
     return value, (outline_of(value),)
 
 
-def measure(value: Any) -> tuple[Outline, ...]:
-    """Return the outline of one partition, in the form that `transform` returns it."""
-    return (outline_of(value),)
+def measure(value: Any, as_frame: bool) -> tuple[Outline, ...]:
+    """Return the outline of one partition, in the form that `transform` returns it.
+
+    Args:
+        value: The value of the partition.
+        as_frame: Whether it may be a series that its readers take for a frame.
+    """
+    return (outline_of(set_labels(value) if as_frame else value),)
 
 
 def map_axis(template: Any, *values: Any) -> tuple[Any, ...]:
