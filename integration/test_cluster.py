@@ -249,8 +249,7 @@ def test_what_far_tasks_print_is_shown_with_their_node(
     millpond.get(talk.remote())
     millpond.shutdown()
     (line,) = (line for line in capfd.readouterr().out.splitlines() if "hello" in line)
-    nodes = [f"node={socket.gethostname()}/{node.pid})" for node in running.nodes]
-    assert any(node in line for node in nodes)
+    assert any(f" node={node.node_id}) " in line for node in running.nodes)
     assert "talk pid=" in line
 
 

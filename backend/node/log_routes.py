@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -35,7 +33,6 @@ class LogRoutes:
     ) -> None:
         self._cluster = cluster
         self._tell_driver = tell_driver
-        self._node = f"{socket.gethostname()}/{os.getpid()}"
         cluster.handlers[m.LogLines] = lambda _, message: tell_driver(message)
 
     def emit(self, worker: Worker, stream: int, name: str, text: str) -> None:
@@ -44,11 +41,12 @@ class LogRoutes:
         if cluster.links is None:
             self._tell_driver(m.LogLines(worker.pid, stream, name, text))
             return
+        node = cluster.node_id.hex()
         for node_id in self._drivers(node_of(worker.owner)):
             if node_id == cluster.node_id:
                 self._tell_driver(m.LogLines(worker.pid, stream, name, text))
             else:
-                lines = m.LogLines(worker.pid, stream, name, text, self._node)
+                lines = m.LogLines(worker.pid, stream, name, text, node)
                 cluster.links.send(node_id, lines)
 
     def _drivers(self, owner: bytes) -> Iterator[bytes]:

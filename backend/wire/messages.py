@@ -470,7 +470,7 @@ class LogLines(msgspec.Struct, array_like=True, omit_defaults=True, tag=67):
     stream: int
     name: str
     text: str
-    #: host and process id of the node, if it is not the driver's
+    #: id of the node, if it is not the driver's
     node: str = ""
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from millpond.errors import ObjectLostError
 from millpond.owner.inline_budget import InlineBudget
 from millpond.owner.lineage import Lineage, Recipe
-from millpond.owner.objects import PENDING, Entry, Freed, ObjectTable
+from millpond.owner.objects import PENDING, Entry, Freed, ObjectTable, tried_from
 from millpond.owner.rebuilding import MAX_REBUILDS, Rebuilding
 from millpond.owner.refs import ObjectRef
 from millpond.owner.state_lock import StateLock
