@@ -242,6 +242,22 @@ def test_an_object_that_is_not_there() -> None:
     run(scenario)
 
 
+def test_a_node_that_is_not_the_one_that_is_meant() -> None:
+    """An address can lead elsewhere: loopback does on every machine."""
+
+    async def scenario(net: Net) -> None:
+        head, one, two = [await net.add(name) for name in ("head", "one.", "two.")]
+        head.links._nodes[b"one."] = two.info
+        with pytest.raises(FetchError, match=f"this is node {b'two.'.hex()}, not") as caught:
+            await head.links.fetch(b"one.", b"object", memoryview(bytearray(5)))
+        assert not caught.value.gone
+        wrong = c.NodeInfo(b"miss", one.info.address, "", 1, {}, 0, False)
+        with pytest.raises(ClusterError, match=f"not {b'miss'.hex()}"):
+            await head.links._connect(wrong)
+
+    run(scenario)
+
+
 def test_a_fetch_that_is_interrupted_says_how_far_it_came() -> None:
     async def scenario(net: Net) -> None:
         head, one = await net.add("head"), await net.add("one.")

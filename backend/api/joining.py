@@ -48,8 +48,10 @@ def join_settings(
     parent = Path(tempfile.gettempdir())
     if address == "auto":
         address = _only_cluster(parent)
-    head_host, _ = split_address(address)
     known = find_cluster(address, parent)
+    if known is not None:  # by the address that other machines know, whatever leads there from here
+        address = known.address
+    head_host, _ = split_address(address)
     token = token or os.environ.get(TOKEN_VARIABLE) or (known.token if known else None)
     if not token:
         raise ConfigurationError(

@@ -85,9 +85,12 @@ def start(
     except MillpondError as error:
         raise Failure(str(error)) from None
     node.close_arena()
+    if block:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: node.terminate())
     click.echo(_started(node, cluster))
     if block:
-        _stay(node)
+        node.wait()
 
 
 def _amounts(resources: Sequence[str]) -> dict[str, float]:
@@ -118,13 +121,6 @@ def _started(node: NodeProcess, cluster: ClusterSettings) -> str:
         f'Programs:    millpond.init(address="{node.address}"), with MILLPOND_TOKEN set elsewhere\n'
         "The end:     millpond stop"
     )
-
-
-def _stay(node: NodeProcess) -> None:
-    """Wait for the node; SIGTERM and Ctrl-C end it."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: node.terminate())
-    node.wait()
 
 
 @click.command()

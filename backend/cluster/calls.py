@@ -33,6 +33,7 @@ __all__ = [
     "NODE_KEY",
     "OPTIONS",
     "SERVICE",
+    "TARGET_KEY",
     "FetchRequest",
     "channel_credentials",
     "channel_options",
@@ -51,6 +52,8 @@ LINK: Final = "Link"
 FETCH: Final = "Fetch"
 #: metadata of a link: the NodeInfo of who opens it
 NODE_KEY: Final = "millpond-node-bin"
+#: metadata of a link or a fetch: the id, in hexadecimal digits, of the node that is meant
+TARGET_KEY: Final = "millpond-target"
 #: metadata by which a link is accepted
 ACCEPTED: Final = ("millpond-link", "accepted")
 

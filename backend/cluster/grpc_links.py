@@ -25,6 +25,7 @@ from .calls import (
     NODE_KEY,
     OPTIONS,
     SERVICE,
+    TARGET_KEY,
     FetchRequest,
     channel_credentials,
     channel_options,
@@ -177,7 +178,9 @@ class GrpcLinks:
         if channel is None:
             channel = self._channels[node_id] = self._open(node.address)
         request = _encode(FetchRequest(object_id, offset, target.nbytes))
-        call = channel.unary_stream(f"/{SERVICE}/{FETCH}")(request, metadata=self._metadata)
+        call = channel.unary_stream(f"/{SERVICE}/{FETCH}")(
+            request, metadata=(*self._metadata, (TARGET_KEY, node_id.hex()))
+        )
         filled = 0
         try:
             while (piece := await call.read()) is not grpc.aio.EOF:
@@ -230,7 +233,11 @@ class GrpcLinks:
         """Make the link with a member."""
         channel = self._open(node.address)
         call = channel.stream_stream(f"/{SERVICE}/{LINK}")(
-            metadata=(*self._metadata, (NODE_KEY, _encode(self.info)))
+            metadata=(
+                *self._metadata,
+                (NODE_KEY, _encode(self.info)),
+                (TARGET_KEY, node.node_id.hex()),
+            )
         )
         try:
             await _accepted(call, node.address)
@@ -290,8 +297,12 @@ class GrpcLinks:
 
     async def _admit(self, context: Any) -> None:
         """Check who calls, before anything that it sent is looked at."""
+        metadata = context.invocation_metadata() or ()
         try:
-            check_caller(context.invocation_metadata() or (), self._settings.token)
+            check_caller(metadata, self._settings.token)
+            target = dict(metadata).get(TARGET_KEY, self.node_id.hex())
+            if target != self.node_id.hex():  # its address has been given to another
+                raise ClusterError(f"this is node {self.node_id.hex()}, not {target}")  # noqa: TRY301
         except ClusterError as error:
             _log.warning("refused a call from %s: %s", context.peer(), error)
             await refuse(context, error)

@@ -3,6 +3,7 @@
 A node is a member from the moment it asks to join until it leaves, or is taken for dead: its link
 with the head broke, or it has been silent for too long. Two nodes of which one cannot reach the
 other cannot both stay: if the head still hears both after a moment, the younger one has to go.
+(A node that asked to join, and has no link with the head yet, goes before one that has.)
 
 Not covered: links and messages (``grpc_links``), who may join at all (``security``).
 """
@@ -31,13 +32,15 @@ class Gone:
 
 
 class _Member:
-    __slots__ = ("heard", "info", "number")
+    __slots__ = ("heard", "info", "linked", "number")
 
     def __init__(self, info: NodeInfo, number: int, now: float) -> None:
         self.info = info
         #: larger for those that joined later
         self.number = number
         self.heard = now
+        #: it has, or had, a link with the head
+        self.linked = False
 
 
 class Membership:
@@ -78,6 +81,12 @@ class Membership:
         member = self._members.get(node_id)
         return None if member is None else member.info
 
+    def linked(self, node_id: bytes) -> None:
+        """A node has a link with the head."""
+        member = self._members.get(node_id)
+        if member is not None:
+            member.linked = True
+
     def heard(self, node_id: bytes, now: float) -> None:
         """A node said something."""
         member = self._members.get(node_id)
@@ -108,7 +117,10 @@ class Membership:
                 gone += self.lost(node_id, f"the head has not heard of it for {silence:.1f} s")
         for (younger, older), due in list(self._disputes.items()):
             if now >= due and (younger, older) in self._disputes:
-                gone += self.lost(younger, f"it and node {older.hex()} cannot reach each other")
+                loser, other = younger, older
+                if self._members[younger].linked and not self._members[older].linked:
+                    loser, other = older, younger
+                gone += self.lost(loser, f"it and node {other.hex()} cannot reach each other")
         return gone
 
     def validate(self) -> None:

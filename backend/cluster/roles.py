@@ -102,6 +102,7 @@ class HeadRole:
 
     def linked(self, node_id: bytes) -> None:
         """Tell the newcomer how busy the others are."""
+        self._membership.linked(node_id)
         if self._loads:
             self._outside.send(node_id, c.Loads(list(self._loads.items())))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire import messages as m
 from .actor_routes import ActorRoutes
 from .far_peers import AnyPeer, FarPeer, FarPeers
-from .placing import Placing, known_copies
+from .placing import Placing, declared, known_copies
 from .pulls import Pulls
 
 if TYPE_CHECKING:
@@ -72,8 +72,13 @@ class FarService:
         owner = peer.process_id
         self._tasks.request_leases(owner, message)
         if not isinstance(peer, FarPeer) and len(self._cluster.nodes) > 1:
-            left = self._tasks.queue.leases_wanted(owner).get(message.shape)
-            self.placing.spread_leases(owner, message.shape, *(left or (0, 0)))
+            left = self._tasks.queue.leases_wanted(owner).get(message.shape, (0, 0))
+            self._spread(owner, message.shape, left)
+
+    def _spread(self, owner: bytes, shape: bytes, wanted: tuple[int, int]) -> None:
+        """Ask others for the leases that an owner waits for, if this node cannot give them."""
+        room_here = self._tasks.queue.pool.fits(declared(shape))
+        self.placing.spread_leases(owner, shape, *((0, 0) if room_here else wanted))
 
     def _locate_actor(self, peer: AnyPeer, message: m.LocateActor) -> None:
         """A process wants to call an actor."""
@@ -125,4 +130,4 @@ class FarService:
             for owner in self._tasks.queue.owners():
                 if self.local(owner) is not None:
                     for shape, wanted in list(self._tasks.queue.leases_wanted(owner).items()):
-                        self.placing.spread_leases(owner, shape, *wanted)
+                        self._spread(owner, shape, wanted)

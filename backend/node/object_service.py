@@ -232,6 +232,11 @@ class ObjectService:
         """Whether an object is here, or being written."""
         return object_id in self.core.table.records
 
+    def has_spare(self, size: int) -> bool:
+        """Whether there is free memory for so many bytes, of which nobody waits for any."""
+        store = self.core.statistics()
+        return store.capacity - store.used >= size and not self.core.requests.queue
+
     def block(self, offset: int, size: int) -> memoryview:
         """Return a block of the arena to write to, whose pages exist.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .cluster_service import ClusterService
     from .far_peers import FarPeers
 
-__all__ = ["Placing", "known_copies"]
+__all__ = ["Placing", "declared", "known_copies"]
 
 #: what moving bytes is taken to cost: the ratio of the two decides, and that to run times
 _RATES = Rates(network=1e9, disk=5e8)
@@ -73,7 +73,7 @@ class Placing:
         stored = [each for each in task.arguments if each.value.kind == m.STORED]
         sizes = {each.object_id: each.value.size for each in stored}
         where = {each.object_id: dict.fromkeys(_nodes(each), True) for each in stored}
-        need = Need(_plain(shape), sizes, self.expected_output(task))
+        need = Need(declared(shape), sizes, self.expected_output(task))
         empty: Copies = {}
         chosen = self._placement.choose(need, lambda object_id: where.get(object_id, empty))
         if chosen is None:
@@ -91,7 +91,7 @@ class Placing:
             order: position of the first task that waits.
         """
         key = (owner, shape)
-        free = self._placement.free_slots(_plain(shape), self._here) if count else {}
+        free = self._placement.free_slots(declared(shape), self._here) if count else {}
         asked = []
         for node_id, slots in free.items():
             if count <= 0:
@@ -127,6 +127,6 @@ def _nodes(argument: m.Argument) -> list[bytes]:
     return argument.value.nodes or [node_of(argument.object_id)]
 
 
-def _plain(shape: bytes) -> dict[str, int]:
+def declared(shape: bytes) -> dict[str, int]:
     """Return a shape without what is only expected, which no node needs to have."""
     return {name: n for name, n in unpack_shape(shape).items() if name != EXPECTED_MEMORY}

@@ -137,6 +137,14 @@ class TaskService:
             )
         )
         self.pump()
+        if task.task_id not in self.queue.grants:
+            self._fetch_ahead(task)
+
+    def _fetch_ahead(self, task: m.Task) -> None:
+        """Fetch what a task that has to wait needs of other nodes, if nothing has to go for it."""
+        copies = self.copies_of(task)
+        if copies and self._objects.has_spare(sum(each.size for each in copies)):
+            self._objects.fetch(copies)
 
     def cancel(self, message: m.CancelTask) -> None:
         """Drop a task that waits, interrupt or kill one that runs."""

@@ -17,7 +17,7 @@ from ..serialization.values import deserialize, serialize
 from ..wire.messages import FAILED, INLINE, STORED, Value
 from .call_sites import call_site
 from .current import ended_session
-from .objects import PENDING, Entry, dead, places
+from .objects import PENDING, Entry, dead, places, tried_from
 from .refs import ObjectRef
 from .store_client import BytesGone
 from .waiter import Waiter
@@ -199,8 +199,10 @@ class Access:
         for object_id, pin in zip([oid for oid in wanted if oid not in lost], found, strict=True):
             pins[object_id] = pin
             wanted[object_id].pin = weakref.ref(pin)
+        here = self._runtime.node_id
         return pins, [
-            _Lost(wanted[oid], seen[oid][0], reason, seen[oid][1]) for oid, reason in lost.items()
+            _Lost(wanted[oid], seen[oid][0], reason, tried_from(here, seen[oid][1]))
+            for oid, reason in lost.items()
         ]
 
     def _rebuild(self, lost: list[_Lost], deadline: float | None) -> None:

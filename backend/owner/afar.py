@@ -70,10 +70,6 @@ class Afar:
             self._channels[target] = channel
         return channel
 
-    def is_gone(self, node_id: bytes) -> bool:
-        """Whether a node is known to be no more."""
-        return node_id in self._gone
-
     def close(self, target: bytes, reason: str) -> None:
         """The other end is gone: nothing that was asked of it will be answered."""
         self._gone.add(target)

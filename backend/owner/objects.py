@@ -24,7 +24,17 @@ from .inline_budget import InlineBudget
 from .lineage import Recipe
 from .refs import ObjectRef
 
-__all__ = ["PENDING", "Entry", "Freed", "ObjectTable", "dead", "died_value", "lost_value", "places"]
+__all__ = [
+    "PENDING",
+    "Entry",
+    "Freed",
+    "ObjectTable",
+    "dead",
+    "died_value",
+    "lost_value",
+    "places",
+    "tried_from",
+]
 
 PENDING = -1
 
@@ -364,6 +374,11 @@ class ObjectTable:
 def places(entry: Entry) -> list[bytes]:
     """Return the nodes that have the bytes of a stored object."""
     return entry.nodes if entry.nodes is not None else [node_of(entry.id)]
+
+
+def tried_from(node_id: bytes, nodes: list[bytes]) -> list[bytes]:
+    """Return where a reader looked in vain: at its own node if that has the bytes, else at all."""
+    return [node_id] if node_id in nodes else nodes
 
 
 def lost_value(object_id: bytes, reason: str) -> Value:

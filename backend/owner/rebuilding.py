@@ -76,6 +76,7 @@ class Rebuilding:
             return self._runtime.report_lost(entry, reason, tried)
         if entry.task is None:
             if self._objects.drop_copies(entry, tried):
+                self._settle_copies(entry, tried)
                 return False
             self._rebuild(entry, reason)
         # Somebody may have asked for the outcome of a rerun that failed at once.
@@ -194,6 +195,16 @@ class Rebuilding:
             return [*where, *before] if before else value.nodes
         self._runtime.delete_elsewhere({node_id: [entry.id] for node_id in before})
         return value.nodes
+
+    def _settle_copies(self, entry: Entry, missing: list[bytes]) -> None:
+        """Have one of the nodes that still have an object keep it, and forget damaged copies."""
+        keeper = self._runtime.node_near(places(entry)[0])
+        if keeper is not None:
+            keeper.send(m.KeepObjects([entry.id]))
+        for node_id in missing:
+            node = self._runtime.node_near(node_id)
+            if node is not None:
+                node.send(m.DeleteObjects([entry.id]))
 
     def _delete(self, entry: Entry) -> None:
         self._runtime.node.send(m.DeleteObjects([entry.id]))

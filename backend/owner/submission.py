@@ -20,7 +20,7 @@ from ..wire import messages as m
 from ..wire.ids import following, node_of
 from .lease_pool import LeasedWorker, LeasePool
 from .memory_demand import MemoryDemand
-from .objects import PENDING, Entry, Freed
+from .objects import PENDING, Entry, Freed, tried_from
 from .tasks import AT_NODE, AT_WORKER, DONE, READY, WAITING, FunctionTimes, PendingTask
 from .upcoming import upcoming
 
@@ -326,11 +326,12 @@ class Submission:
         """Submit a task again, which is not charged, once its lost arguments are rebuilt."""
         task.attempt += 1
         task.state = WAITING
+        where = task.place or self._runtime.node_id
         for argument in lost:
             entry = self._runtime.objects.entries[argument.object_id]
             try:
                 known = argument.value
-                tried = known.nodes
+                tried = tried_from(where, known.nodes or [node_of(entry.id)])
                 rebuilding = self._runtime.rebuilding.lost(entry, known.rebuilds, reason, tried)
             except SpillUnavailableError as error:
                 self.fail(task, serialize_error(error))

@@ -70,6 +70,15 @@ def test_of_two_nodes_that_cannot_reach_each_other_the_younger_goes() -> None:
         assert membership.check(9.0) == []
 
 
+def test_a_node_that_never_came_goes_before_one_that_did() -> None:
+    membership = cluster(b"one.", b"two.")
+    membership.linked(b"two.")
+    membership.unreachable(b"two.", b"one.", 1.0)
+    (gone,) = membership.check(3.0)
+    assert gone.node_id == b"one."
+    assert membership.find(b"two.") is not None
+
+
 def test_nobody_else_goes_when_the_unreachable_node_turns_out_dead() -> None:
     membership = cluster(b"one.", b"two.")
     membership.unreachable(b"two.", b"one.", 1.0)

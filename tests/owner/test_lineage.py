@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from millpond.errors import ObjectLostError
 from millpond.owner.inline_budget import InlineBudget
 from millpond.owner.lineage import Lineage, Recipe
-from millpond.owner.objects import PENDING, Entry, Freed, ObjectTable
+from millpond.owner.objects import PENDING, Entry, Freed, ObjectTable, tried_from
 from millpond.owner.rebuilding import MAX_REBUILDS, Rebuilding
 from millpond.owner.refs import ObjectRef
 from millpond.owner.state_lock import StateLock
@@ -586,3 +586,33 @@ class LineageMachine(RuleBasedStateMachine):
 
 TestLineage = LineageMachine.TestCase
 TestLineage.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+class OtherNode:
+    """What is said to another node."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def send(self, message: Any) -> bool:
+        self.heard.append(message)
+        return True
+
+
+def test_what_is_lost_here_is_read_from_another_node_that_keeps_it_from_then_on() -> None:
+    owner = Owner()
+    other = OtherNode()
+    nodes = {owner.node_id: owner, b"nod2": other}
+    owner.node_near = lambda any_id: nodes[node_of(any_id)]  # type: ignore[method-assign, assignment, return-value]
+    ref = owner.put(b"data")
+    owner.objects.add_copies([ref.id], b"nod2")
+    owner.damage(ref)
+    assert not owner.rebuilding.lost(ref._entry, 0, "it is damaged", [owner.node_id])
+    assert owner.objects.value_of(ref._entry).nodes == [b"nod2"]
+    assert other.heard == [m.KeepObjects([ref.id])]
+    assert ref.id not in owner.store, "nobody is to find the damaged bytes again"
+
+
+def test_a_reader_has_looked_at_its_own_node_only_if_that_has_the_bytes() -> None:
+    assert tried_from(b"nod1", [b"nod2", b"nod1"]) == [b"nod1"]
+    assert tried_from(b"nod1", [b"nod2", b"nod3"]) == [b"nod2", b"nod3"]
