@@ -38,6 +38,23 @@ def test_one_task_under_two_keys() -> None:
     assert set(units_of(dsk, "c")) == {"a", "b", "c"}
 
 
+def test_a_container_under_another_key() -> None:
+    items = List(TaskRef("x"), TaskRef("y"))
+    dsk = {"x": (inc, 0), "y": (inc, 1), ("z", 0): items}
+    dsk |= {("sum", i): Task(("sum", i), sum, TaskRef(("z", 0))) for i in range(2)}
+    keys = [("sum", 0), ("sum", 1)]
+    graph = graph_of(dsk, *keys)
+    assert graph.tasks["z", 0].key == ("z", 0)
+    assert graph.tasks["z", 0]({"x": 1, "y": 2}) == [1, 2]
+    assert set(units_of(dsk, ("sum", 0), ("sum", 1))) == {
+        "x",
+        "y",
+        ("z", 0),
+        ("sum", 0),
+        ("sum", 1),
+    }
+
+
 def test_only_what_is_needed_is_selected() -> None:
     graph = graph_of({"a": 1, "b": (inc, "a"), "c": (inc, "b"), "d": (inc, "a")}, "c")
     assert set(graph.tasks) == {"b", "c"}

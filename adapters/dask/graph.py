@@ -172,8 +172,18 @@ def _add(graph: TaskGraph, key: Key, node: GraphNode) -> None:
         graph.literals[key] = node.func()  # delayed(value, traverse=False)
     else:
         _refuse_p2p(node)
-        # Some of Dask's optimizations leave one task under several keys.
-        graph.tasks[key] = node if node.key == key else node.substitute({}, key=key)
+        graph.tasks[key] = node if node.key == key else _renamed(node, key)
+
+
+def _renamed(task: Task, key: Key) -> Task:
+    """Return a task under another key: some of Dask's optimizations leave one under several."""
+    made = task.substitute({}, key=key)
+    # Dask's containers stay what they are called.
+    return made if made.key == key else Task(key, _itself, task)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _refuse_p2p(task: Task) -> None:
