@@ -166,9 +166,12 @@ class PandasOnMillpondDataframePartition(
     def mask(self, row_labels: Any, col_labels: Any) -> Self:
         """Return a block with the chosen rows and columns, lazily."""
         if isinstance(row_labels, slice) and row_labels == slice(None) and is_list_like(col_labels):
-            return self.add_to_apply_calls(
-                choose_columns, list(col_labels), length=self._length_cache, width=len(col_labels)
-            )
+            # The base class takes as many columns as there are for all of them in their order.
+            positions = list(col_labels)
+            if positions != list(range(len(positions))) or self._width_cache != len(positions):
+                return self.add_to_apply_calls(
+                    choose_columns, positions, length=self._length_cache, width=len(positions)
+                )
         masked: Self = super().mask(row_labels, col_labels)
         # The base class gives up a length that is still being computed.
         if isinstance(row_labels, slice) and isinstance(self._length_cache, Extent):

@@ -15,6 +15,7 @@ from pandas.core.dtypes.cast import (  # type: ignore[attr-defined]  # not in th
 )
 
 from .back_references import weaken_dtypes, weaken_labels
+from .block_partition import PandasOnMillpondDataframePartition
 from .engine_wrapper import MillpondWrapper
 from .labels import choose_columns, cut, runs_of, set_labels
 from .partition_manager import PandasOnMillpondDataframePartitionManager
@@ -173,10 +174,7 @@ class PandasOnMillpondDataframe(
 
 def _chosen(partition: Any, positions: list[int]) -> Any:
     """Return a partition of some columns of another, in this order, lazily."""
-    # Modin's own `mask` takes as many columns as there are for all of them in their order.
-    return partition.add_to_apply_calls(
-        choose_columns,
-        positions,
-        length=getattr(partition, "_length_cache", None),
-        width=len(positions),
-    )
+    if isinstance(partition, PandasOnMillpondDataframePartition):
+        return partition.mask(slice(None), positions)
+    # Several blocks that are yet to be joined, for which Modin would do so first.
+    return partition.add_to_apply_calls(choose_columns, positions, width=len(positions))
