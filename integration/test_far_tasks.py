@@ -221,18 +221,24 @@ def test_a_lost_node_costs_no_result(far: Cluster) -> None:
         assert np.array_equal(millpond.get(ref), expected)
 
 
-def test_tasks_that_ran_on_a_lost_node_run_again(far: Cluster) -> None:
+def test_tasks_that_ran_on_a_lost_node_run_again(far: Cluster, tmp_path: Path) -> None:
+    begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+    begun.mkdir()
+
     @millpond.remote(resources={"far": 1}, num_cpus=0)
-    def slow(seconds: float, *_: object) -> int:
-        time.sleep(seconds)
+    def slow(name: str, *_: object) -> int:
+        (begun / name).touch()
+        while not go_on.exists():
+            time.sleep(0.01)
         return node()
 
     stored = millpond.put(np.ones(MIB, dtype=np.uint8))
-    refs = [slow.remote(1.0), slow.remote(1.0, stored)]
-    time.sleep(0.5)
+    refs = [slow.remote("one"), slow.remote("two", stored)]
+    eventually(lambda: len(list(begun.iterdir())) == 2, "both tasks run")
     lost = far.nodes[-1]
     other = add_node(far, resources={"far": 8}, num_cpus=2)
     far.kill(lost)
+    go_on.touch()
     assert set(millpond.get(refs)) == {other.pid}
 
 
