@@ -47,6 +47,8 @@ class InterruptGuard:
         self._handler: Handler = signal.default_int_handler
         self._installed = False
         self._entered = False
+        #: the handler is ours until `leave`
+        self._replaced = False
         self._holding = False
         self._pending = False
 
@@ -61,21 +63,24 @@ class InterruptGuard:
 
         Without `install` the handler is Python's own, and is replaced until `leave`.
         """
+        handler = _getsignal(_SIGINT)
         expected = self._on_signal if self._installed else signal.default_int_handler
-        if _getsignal(_SIGINT) != expected:
+        # One that is not callable ignores SIGINT, as under nohup, or ends the process.
+        if callable(handler) and handler != expected:
             return False
         if any(map(callable, map(_getsignal, _OTHERS))):
             return False
         self._entered = self._holding = True
-        if not self._installed:
+        self._replaced = callable(handler) and not self._installed
+        if self._replaced:
             _signal.signal(_SIGINT, self._on_signal)
         return True
 
     def leave(self) -> None:
         """Let SIGINT through again; one that was held back comes now."""
-        if not self._installed:
+        if self._replaced:
             _signal.signal(_SIGINT, self._handler)
-        self._entered = self._holding = False
+        self._entered = self._holding = self._replaced = False
         if self._pending:
             self._deliver()
 

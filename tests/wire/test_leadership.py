@@ -204,6 +204,19 @@ def test_the_main_thread_does_not_lead_under_handlers_of_the_user(
         signal.signal(number, before)
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL])
+def test_the_main_thread_leads_where_an_interrupt_raises_nothing(handler: signal.Handlers) -> None:
+    queue = EventQueue()
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        wait = queue.leadership.wait()
+        queue.put(wait.wake)
+        assert queue.leadership.lead(wait, PATIENCE)
+        assert signal.getsignal(signal.SIGINT) == handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_an_installed_handler_is_guarded_too() -> None:
     queue = EventQueue()
     wait = queue.leadership.wait()
