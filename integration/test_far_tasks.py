@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import time
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ from .conftest import eventually
 
 MIB = 1 << 20
 
-pytest.importorskip("grpc")
+pytestmark = pytest.mark.skipif(
+    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
+    reason="needs millpond[cluster]",
+)
 
 
 @pytest.fixture

@@ -38,6 +38,9 @@ _BURDEN: Final = 8
 #: Seconds that tasks are taken to run as long as nobody knows: else the first ones, all sent at
 #: once, would queue wherever their arguments are.
 _GUESS: Final = 1.0
+#: What a queue costs up to the length that all nodes have on average, of what it costs beyond: to
+#: wait there is no loss, since the work is as far behind elsewhere.
+_FAIR_SHARE: Final = 0.01
 #: A node sends a task on where it would cost less than this part of the cost here.
 _MUCH_LESS: Final = 0.5
 
@@ -141,6 +144,8 @@ class Placement:
         self._everybody = _Roster()
         #: resource -> the nodes that have any of it
         self._having: dict[str, _Roster] = {}
+        #: of all nodes, as far as it is known
+        self._tasks = self._slots = 0
 
     # --- events ------------------------------------------------------------------------------
 
@@ -148,6 +153,7 @@ class Placement:
         """There is a new node, with these resources in counted units."""
         assert node not in self._nodes, node
         self._nodes[node] = _Node(resources, load)
+        self._count(load, 1)
         self._everybody.add(node)
         for name, total in resources.items():
             if total:
@@ -156,6 +162,8 @@ class Placement:
     def leave(self, node: bytes) -> None:
         """A node is no more."""
         known = self._nodes.pop(node)
+        self._count(known.load, -1)
+        self._tasks -= known.sent
         self._everybody.remove(node)
         for name, total in known.resources.items():
             if total:
@@ -165,24 +173,35 @@ class Placement:
         """A node said how much it has to do, everything included that was sent there."""
         known = self._nodes.get(node)
         if known is not None:
+            self._count(known.load, -1)
+            self._count(load, 1)
+            self._tasks -= known.sent
             known.load = load
             known.sent = 0
 
     def sent(self, node: bytes) -> None:
         """A task was sent to a node, which its next report will count."""
         self._nodes[node].sent += 1
+        self._tasks += 1
+
+    def _count(self, load: Load, times: int) -> None:
+        self._tasks += times * load.tasks
+        self._slots += times * load.slots
 
     # --- decisions -----------------------------------------------------------------------------
 
-    def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
+    def choose(
+        self, need: Need, copies: Callable[[bytes], Copies], coming: int = 0
+    ) -> bytes | None:
         """Return the node for a task; None when no node has such resources.
 
         Args:
             need: of the task.
             copies: tells where an object is.
+            coming: how many tasks are about to be placed after it.
         """
         held = _Held(need.arguments, copies)
-        return self._cheapest(need, held, self._candidates(need, held))
+        return self._cheapest(need, held, self._candidates(need, held), self._level(coming))
 
     def better_than(
         self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]
@@ -202,8 +221,8 @@ class Placement:
         return best if self._cost_of(need, held, best) < _MUCH_LESS * here else None
 
     def cost(self, node: bytes, need: Need, copies: Callable[[bytes], Copies]) -> float:
-        """Return the seconds until a task could begin on a node, as far as that is known."""
-        return self._cost_of(need, _Held(need.arguments, copies), node)
+        """Return what a node costs a task in seconds, as `choose` compares it."""
+        return self._cost_of(need, _Held(need.arguments, copies), node, self._level(0))
 
     def free_slots(self, shape: Mapping[str, int], but: bytes) -> dict[bytes, int]:
         """Return a few nodes that could run something at once, and how much, in random order.
@@ -220,6 +239,10 @@ class Placement:
             if slots > 0 and node != but and self._able(node, shape):
                 free[node] = slots
         return free
+
+    def _level(self, coming: int) -> float:
+        """Return how many tasks each slot has on average, those included that are coming."""
+        return (self._tasks + coming) / max(self._slots, 1)
 
     def _candidates(self, need: Need, held: _Held) -> list[bytes]:
         """Return a few nodes that have such resources, in random order."""
@@ -250,24 +273,40 @@ class Placement:
         known = self._nodes.get(node)
         return known is not None and covers(known.resources, shape)
 
-    def _cheapest(self, need: Need, held: _Held, candidates: Sequence[bytes]) -> bytes | None:
+    def _cheapest(
+        self, need: Need, held: _Held, candidates: Sequence[bytes], level: float = 0.0
+    ) -> bytes | None:
         best, least = None, 0.0
         for node in candidates:
-            cost = self._cost_of(need, held, node)
+            cost = self._cost_of(need, held, node, level)
             if best is None or cost < least:
                 best, least = node, cost
         return best
 
-    def _cost_of(self, need: Need, held: _Held, node: bytes) -> float:
+    def _cost_of(self, need: Need, held: _Held, node: bytes, level: float = 0.0) -> float:
         known = self._nodes[node]
-        return self._cost(need, held, node, known.load, known.load.tasks + known.sent)
+        tasks = known.load.tasks + known.sent
+        return self._cost(need, held, node, known.load, tasks, level=level)
 
-    def _cost(self, need: Need, held: _Held, node: bytes, load: Load, tasks: int) -> float:
+    def _cost(
+        self,
+        need: Need,
+        held: _Held,
+        node: bytes,
+        load: Load,
+        tasks: int,
+        *,
+        level: float = 0.0,
+    ) -> float:
+        """Return the cost of a node with so many tasks, `level` being the average of all a slot."""
         in_memory, on_disk = held.at(node)
         missing = held.total - in_memory - on_disk
         overflow = missing + on_disk + need.output - load.free_memory
         slots = max(load.slots, 1)
-        cost = max(tasks - slots + 1, 0) * (load.run_time or _GUESS) / slots
+        wait = max(tasks - slots + 1, 0)
+        beyond = min(max(tasks - slots * level, 0), wait)
+        counted = beyond + _FAIR_SHARE * (wait - beyond)
+        cost = counted * (load.run_time or _GUESS) / slots
         cost += (load.inbound + _BURDEN * missing) / self._rates.network
         cost += (on_disk + max(overflow, 0)) / self._rates.disk
         return cost
@@ -275,6 +314,9 @@ class Placement:
     def validate(self) -> None:
         """Raise AssertionError where the books do not agree."""
         assert sorted(self._everybody.nodes) == sorted(self._nodes)
+        nodes = self._nodes.values()
+        assert self._tasks == sum(known.load.tasks + known.sent for known in nodes)
+        assert self._slots == sum(known.load.slots for known in nodes)
         for name, roster in self._having.items():
             having = [node for node, known in self._nodes.items() if known.resources.get(name)]
             assert sorted(roster.nodes) == sorted(having), name

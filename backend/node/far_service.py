@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FarService"]
 
+#: seconds that a task waits for others to be placed with, again as long as more come, and how often
+_GATHER = 0.001
+_MOST_LOOKS = 5
+
 
 class FarService:
     """Tasks, leases, actors and objects across nodes. On a single node all of it stays here.
@@ -42,9 +46,13 @@ class FarService:
         self.pulls = Pulls(server.objects, cluster, server.peer, loop)
         self.actors = ActorRoutes(server.actors, self.placing, self.peers)
         self.node_id = cluster.node_id
+        self._loop = loop
+        #: tasks of owners of this node that are placed together in a moment
+        self._gathered: list[tuple[AnyPeer, m.SubmitTask]] = []
         self.handlers: dict[type, Callable[[AnyPeer, Any], None]] = {
             m.Routed: self.peers.from_local,
             m.SubmitTask: self._submit,
+            m.CancelTask: self._cancel,
             m.RequestLeases: self._request_leases,
             m.CreateActor: self.actors.create,
             m.LocateActor: self._locate_actor,
@@ -58,14 +66,42 @@ class FarService:
     # --- what processes of this node want, or others of this node ---
 
     def _submit(self, peer: AnyPeer, message: m.SubmitTask) -> None:
-        """A task with stored arguments is to run where that is best."""
-        if not isinstance(peer, FarPeer):
-            node_id = self.placing.place(message.task, message.shape)
-            task = message.task
-            if node_id != self.node_id and self.peers.send(node_id, peer.process_id, message):
+        """A task with stored arguments is to run where that is best.
+
+        That is known better of many together: a queue is no reason to move a task's arguments away
+        from it when the others will be as long in a moment.
+        """
+        if isinstance(peer, FarPeer) or len(self._cluster.nodes) == 1:
+            self._tasks.submit(peer.process_id, message)
+            return
+        self._gathered.append((peer, message))
+        if len(self._gathered) == 1:
+            self._loop.call_later(_GATHER, self._look, 1, 1)
+
+    def _look(self, seen: int, looks: int) -> None:
+        """Place what was gathered, unless more of it comes all the time."""
+        count = len(self._gathered)
+        if count > seen and looks < _MOST_LOOKS:
+            self._loop.call_later(_GATHER, self._look, count, looks + 1)
+        else:
+            self._place_gathered()
+
+    def _place_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for coming, (peer, message) in zip(range(len(gathered))[::-1], gathered, strict=True):
+            owner, task = peer.process_id, message.task
+            if self.local(owner) is None:
+                continue  # it died meanwhile
+            node_id = self.placing.place(task, message.shape, coming)
+            if node_id != self.node_id and self.peers.send(node_id, owner, message):
                 peer.send(m.TaskPlaced(task.task_id, task.attempt, node_id))
-                return
-        self._tasks.submit(peer.process_id, message)
+            else:
+                self._tasks.submit(owner, message)
+
+    def _cancel(self, _: AnyPeer, message: m.CancelTask) -> None:
+        """An owner wants a task to end, which may be among those to be placed."""
+        self._place_gathered()
+        self._tasks.cancel(message)
 
     def _request_leases(self, peer: AnyPeer, message: m.RequestLeases) -> None:
         """An owner waits for workers: those of this node first, then those of others."""

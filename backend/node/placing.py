@@ -65,8 +65,14 @@ class Placing:
         """A node said how busy it is."""
         self._placement.report(node_id, load)
 
-    def place(self, task: m.Task, shape: bytes) -> bytes:
-        """Return the node that is to run a task or an actor; this one where nobody could."""
+    def place(self, task: m.Task, shape: bytes, coming: int = 0) -> bytes:
+        """Return the node that is to run a task or an actor; this one where nobody could.
+
+        Args:
+            task: the task.
+            shape: what it needs.
+            coming: how many more are about to be placed.
+        """
         if len(self._cluster.nodes) == 1:
             return self._here
         self._placement.report(self._here, self._cluster.load())
@@ -75,7 +81,7 @@ class Placing:
         where = {each.object_id: dict.fromkeys(_nodes(each), True) for each in stored}
         need = Need(declared(shape), sizes, self.expected_output(task))
         empty: Copies = {}
-        chosen = self._placement.choose(need, lambda object_id: where.get(object_id, empty))
+        chosen = self._placement.choose(need, lambda object_id: where.get(object_id, empty), coming)
         if chosen is None:
             return self._here
         self._placement.sent(chosen)

@@ -16,8 +16,10 @@ Policy = Callable[[Rates, random.Random], Placement]
 class _ByLoad(Placement):
     """The node with the shorter queue, of two; where the arguments are does not count."""
 
-    def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
-        return super().choose(Need(need.shape, {}), copies)
+    def choose(
+        self, need: Need, copies: Callable[[bytes], Copies], coming: int = 0
+    ) -> bytes | None:
+        return super().choose(Need(need.shape, {}), copies, coming)
 
     def better_than(
         self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]
@@ -28,7 +30,9 @@ class _ByLoad(Placement):
 class _Random(Placement):
     """Any node."""
 
-    def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
+    def choose(
+        self, need: Need, copies: Callable[[bytes], Copies], coming: int = 0
+    ) -> bytes | None:
         nodes = self._everybody.nodes
         return self._rng.choice(nodes) if nodes else None
 
@@ -41,14 +45,16 @@ class _Random(Placement):
 class _ByLocality(_Random):
     """The node with most bytes of the arguments, however much it has to do."""
 
-    def choose(self, need: Need, copies: Callable[[bytes], Copies]) -> bytes | None:
+    def choose(
+        self, need: Need, copies: Callable[[bytes], Copies], coming: int = 0
+    ) -> bytes | None:
         held: dict[bytes, int] = {}
         for object_id, size in need.arguments.items():
             for node in copies(object_id):
                 held[node] = held.get(node, 0) + size
         most = max(held.values(), default=0)
         nodes = [node for node, size in held.items() if size == most]
-        return self._rng.choice(nodes) if nodes else super().choose(need, copies)
+        return self._rng.choice(nodes) if nodes else super().choose(need, copies, coming)
 
 
 #: name -> makes one

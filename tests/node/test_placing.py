@@ -67,6 +67,16 @@ def test_a_task_goes_where_its_arguments_are(world: World) -> None:
     assert {world.placing.place(both, ONE) for _ in range(2)} == {THERE}
 
 
+def test_a_task_waits_where_its_arguments_are_if_others_come_that_fill_the_rest(
+    world: World,
+) -> None:
+    block = task((OWNER + b"00000002", GIB // 100, [THERE]))
+    world.placing.loaded(THERE, Load(4, 2, 0.0, GIB))
+    assert world.placing.place(block, ONE) != THERE
+    world.placing.loaded(THERE, Load(4, 2, 0.0, GIB))
+    assert world.placing.place(block, ONE, coming=20) == THERE
+
+
 def test_a_task_goes_where_its_resources_are(world: World) -> None:
     assert world.placing.place(task(), GPU) == YONDER
 

@@ -66,6 +66,31 @@ def test_a_long_queue_outweighs_small_arguments() -> None:
         assert cluster({A: busy, B: busy}, seed).choose(need(GB), copies.__getitem__) == A
 
 
+def place_at_once(where: list[bytes], seed: int) -> list[bytes | None]:
+    """Place tasks that read a block of 8 MB each, of which these nodes have the blocks."""
+    placement = cluster(dict.fromkeys((A, B, C), Load(0, 2, 0.0, 10 * GB)), seed)
+    found = []
+    for left, holder in zip(range(len(where))[::-1], where, strict=True):
+        chosen = placement.choose(need(8_000_000), at(x0={holder: True}).__getitem__, left)
+        assert chosen is not None
+        placement.sent(chosen)
+        placement.validate()
+        found.append(chosen)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_comes_at_once_stays_where_its_arguments_are(seed: int) -> None:
+    where = [A] * 8 + [B] * 8 + [C] * 8
+    assert place_at_once(where, seed) == where
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_comes_at_once_is_shared_where_one_node_has_all(seed: int) -> None:
+    shares = Counter(place_at_once([A] * 24, seed))
+    assert min(shares[node] for node in (A, B, C)) >= 6
+
+
 def test_avoids_nodes_that_would_have_to_spill() -> None:
     full = Load(tasks=0, slots=4, run_time=1.0, free_memory=0)
     chosen = Counter(
