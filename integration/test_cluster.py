@@ -29,7 +29,7 @@ from millpond.errors import (
     PortError,
 )
 from millpond.testing import Cluster
-from millpond.wire.cluster_messages import ClusterSettings
+from millpond.wire.messages.cluster import ClusterSettings
 
 pytestmark = pytest.mark.skipif(
     not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),

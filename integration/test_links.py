@@ -24,8 +24,8 @@ from millpond.errors import (
 )
 from millpond.scheduler.placement import Load
 from millpond.testing import Cluster
-from millpond.wire import cluster_messages as c
 from millpond.wire import messages as m
+from millpond.wire.messages import cluster as c
 
 if TYPE_CHECKING:
     from millpond.cluster.grpc_links import GrpcLinks

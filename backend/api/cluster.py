@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from millpond.scheduler.resources import quantity
 
-from ..wire import cluster_messages as c
+from ..wire.messages import cluster as c
 from .node_process import check_joined
 from .session import connected_runtime
 

@@ -12,7 +12,7 @@ from typing import Final
 from ..cluster.addresses import is_loopback, split_address
 from ..cluster.cluster_file import find_cluster, known_clusters
 from ..errors import ConfigurationError
-from ..wire.cluster_messages import ClusterSettings, TlsFiles
+from ..wire.messages.cluster import ClusterSettings, TlsFiles
 
 __all__ = ["DEFAULT_PORT", "TOKEN_VARIABLE", "head_settings", "join_settings", "new_token"]
 

@@ -19,10 +19,10 @@ from millpond.objectstore.striped_file import MOST_FILES
 
 from .. import errors
 from ..errors import ClusterError, ConfigurationError, MillpondError, OutOfDiskError
-from ..wire import cluster_messages as c
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from ..wire.ids import NodeId, new_node_id
+from ..wire.messages import cluster as c
 from .settings import Settings
 from .spill_options import spill_settings
 

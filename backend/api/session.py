@@ -22,8 +22,8 @@ from ..owner.heavy_imports import HeavyImports
 from ..owner.refs import ObjectRef
 from ..owner.runtime import Runtime
 from ..wire import messages as m
-from ..wire.cluster_messages import ClusterSettings
 from ..wire.ids import driver_of
+from ..wire.messages.cluster import ClusterSettings
 from .log_printer import LogPrinter
 from .node_process import NodeProcess
 from .settings import Settings

@@ -11,7 +11,7 @@ from ..errors import MillpondError
 from ..report.memory import GROUPS, build_report
 from ..report.status import build_status
 from ..wire import messages as m
-from ..wire.cluster_messages import GetCluster
+from ..wire.messages.cluster import GetCluster
 from . import sessions
 from .nodes import start, stop, token
 from .options import Failure, json_option, print_json, session_options

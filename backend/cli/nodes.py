@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from ..cluster.cluster_file import known_clusters
 from ..errors import MillpondError
-from ..wire.cluster_messages import ClusterSettings, GetCluster
+from ..wire.messages.cluster import ClusterSettings, GetCluster
 from . import sessions
 from .options import Failure
 

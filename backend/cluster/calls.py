@@ -19,7 +19,7 @@ import msgspec
 
 from .. import errors
 from ..errors import CertificateError, ClusterError, HeadUnreachableError
-from ..wire.cluster_messages import ClusterSettings
+from ..wire.messages.cluster import ClusterSettings
 from .links import FetchError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..errors import CertificateError
-from ..wire.cluster_messages import TlsFiles
+from ..wire.messages.cluster import TlsFiles
 
 __all__ = ["NODE_NAME", "Certificates", "derived_certificates", "read_certificates"]
 

@@ -15,7 +15,7 @@ import grpc.aio
 import msgspec
 
 from ..errors import ClusterError, HeadUnreachableError, ProtocolError
-from ..wire import cluster_messages as c
+from ..wire.messages import cluster as c
 from .addresses import join_address, reachable_host, why_not_bound
 from .calls import (
     ACCEPTED,

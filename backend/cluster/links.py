@@ -15,7 +15,7 @@ import msgspec
 from millpond.scheduler.placement import Load
 
 from ..errors import MillpondError
-from ..wire.cluster_messages import NodeInfo
+from ..wire.messages.cluster import NodeInfo
 
 __all__ = ["FetchError", "LinkEvents", "Links", "NodeInfo"]
 

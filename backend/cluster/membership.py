@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import DuplicateNodeError
-from ..wire.cluster_messages import NodeInfo
+from ..wire.messages.cluster import NodeInfo
 
 __all__ = ["Gone", "Membership"]
 

@@ -14,7 +14,7 @@ import msgspec
 from millpond.scheduler.placement import Load
 
 from ..errors import ClusterError
-from ..wire import cluster_messages as c
+from ..wire.messages import cluster as c
 from .links import LinkEvents
 from .membership import Gone, Membership
 

@@ -24,10 +24,10 @@ from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
 from millpond.scheduler.resources import UNIT
 
-from ..wire import cluster_messages as c
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from ..wire.ids import NodeId, ProcessIds
+from ..wire.messages import cluster as c
 from ..worker.output import redirect_output
 from ..worker.process import prepare_worker
 from . import recorder, zygote

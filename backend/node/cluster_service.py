@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from millpond.scheduler.placement import Load
 
 from ..errors import ClusterError
-from ..wire import cluster_messages as c
+from ..wire.messages import cluster as c
 
 if TYPE_CHECKING:
     from ..cluster.grpc_links import GrpcLinks

@@ -17,7 +17,7 @@ from ..wire import messages as m
 from ..wire.ids import node_of
 
 if TYPE_CHECKING:
-    from ..wire.cluster_messages import NodeInfo
+    from ..wire.messages.cluster import NodeInfo
     from .cluster_service import ClusterService
     from .far_peers import FarPeers
 

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from ..errors import ProtocolError
-from ..wire import cluster_messages as c
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
 from ..wire.ids import NodeId, driver_of
+from ..wire.messages import cluster as c
 from .actor_service import ActorService
 from .cluster_service import ClusterService
 from .far_peers import AnyPeer

@@ -22,8 +22,8 @@ from ..errors import NodeDiedError, NotInitializedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.channel import Channel
-from ..wire.cluster_messages import ClusterState, GetCluster, PortOpened
 from ..wire.ids import ObjectIds, ProcessId, node_of, owner_of
+from ..wire.messages.cluster import ClusterState, GetCluster, PortOpened
 from ..wire.reactor import Connection, Reactor
 from .access import Access
 from .actor_calls import ActorCalls

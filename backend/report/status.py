@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from millpond.objectstore.statistics import StoreStatistics
 from millpond.scheduler.resources import quantity
 
-from ..wire import cluster_messages as c
 from ..wire import messages as m
+from ..wire.messages import cluster as c
 from .memory import store_statistics
 from .memory_text import format_bytes, table
 

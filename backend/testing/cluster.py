@@ -10,7 +10,7 @@ from ..api.joining import head_settings, join_settings, new_token
 from ..api.node_process import NodeProcess
 from ..api.session import init, shutdown
 from ..api.settings import Settings
-from ..wire.cluster_messages import ClusterSettings
+from ..wire.messages.cluster import ClusterSettings
 
 __all__ = ["Cluster", "ClusterNode"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from millpond.errors import CertificateError
-from millpond.wire.cluster_messages import TlsFiles
+from millpond.wire.messages.cluster import TlsFiles
 
 pytest.importorskip("cryptography")
 

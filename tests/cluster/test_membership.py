@@ -4,7 +4,7 @@ import pytest
 
 from millpond.cluster.membership import Gone, Membership
 from millpond.errors import DuplicateNodeError
-from millpond.wire.cluster_messages import NodeInfo
+from millpond.wire.messages.cluster import NodeInfo
 
 HEAD = b"head"
 PATIENCE = 10.0

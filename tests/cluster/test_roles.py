@@ -12,7 +12,7 @@ from millpond.cluster.membership import Membership
 from millpond.cluster.roles import HeadRole, MemberRole, Role
 from millpond.errors import ClusterError
 from millpond.scheduler.placement import Load
-from millpond.wire import cluster_messages as c
+from millpond.wire.messages import cluster as c
 
 PATIENCE = 10.0
 

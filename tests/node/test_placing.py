@@ -11,7 +11,7 @@ from millpond.node.placing import Placing, known_copies
 from millpond.scheduler.placement import Load
 from millpond.scheduler.resources import EXPECTED_MEMORY, UNIT, pack_shape
 from millpond.wire import messages as m
-from millpond.wire.cluster_messages import NodeInfo
+from millpond.wire.messages.cluster import NodeInfo
 
 HERE, THERE, YONDER = b"nod1", b"nod2", b"nod3"
 OWNER = HERE + b"driv"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from millpond.report.status import ResourceUse, build_status
 from millpond.wire import messages as m
-from millpond.wire.cluster_messages import ClusterState, NodeInfo
+from millpond.wire.messages.cluster import ClusterState, NodeInfo
 from tests.report.reports import MIB, store
 
 

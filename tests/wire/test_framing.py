@@ -27,7 +27,7 @@ from msgspec.inspect import (
 )
 
 from millpond.errors import ProtocolError
-from millpond.wire import cluster_messages, framing
+from millpond.wire import framing
 from millpond.wire import messages as messages_module
 from millpond.wire.framing import MAX_FRAME_BYTES, FrameDecoder, encode_frame
 from millpond.wire.messages import CancelTask, Done, FunctionBlob, Hello, LogLines, Message
@@ -114,10 +114,9 @@ def test_every_message_arrives_as_it_was_sent(cls: type[msgspec.Struct]) -> None
 
 
 def test_every_tagged_struct_is_a_message_and_tags_are_given_once() -> None:
-    names = {**vars(messages_module), **vars(cluster_messages)}
     tagged = [
         cls
-        for cls in names.values()
+        for cls in vars(messages_module).values()
         if isinstance(cls, type)
         and issubclass(cls, msgspec.Struct)
         and cls.__struct_config__.tag is not None

@@ -1,7 +1,4 @@
-"""Messages between nodes, and between a node and whoever starts it or asks about the cluster.
-
-Kept apart from `messages` for their subject only: they are part of the same union and protocol.
-"""
+"""Between nodes, and between a node and whoever starts it or asks about the cluster."""
 
 from __future__ import annotations
 
@@ -20,11 +17,13 @@ __all__ = [
     "Loads",
     "NodeInfo",
     "NodeLeft",
+    "NodeLost",
     "NodeUnreachable",
     "OpenPort",
     "PortOpened",
     "Removed",
     "ReportLoad",
+    "Routed",
     "TlsFiles",
     "Welcome",
 ]
@@ -170,8 +169,31 @@ class ClusterState(msgspec.Struct, array_like=True, tag=121):
     here: bytes
 
 
+# --- to and from other nodes -----------------------------------------------------------------
+
+
+class Routed(msgspec.Struct, array_like=True, gc=False, tag=80):
+    """A message for a process of another node, or for that node itself, on its way."""
+
+    #: the process, or, with 4 bytes, the node
+    target: bytes
+    #: the same of whoever gets the answers
+    sender: bytes
+    #: the message
+    body: bytes
+
+
+class NodeLost(msgspec.Struct, array_like=True, tag=81):
+    """Node to its processes: another node is gone, with everything that it had and ran."""
+
+    node_id: bytes
+    reason: str
+
+
 ClusterMessage = (
-    Joined
+    Routed
+    | NodeLost
+    | Joined
     | OpenPort
     | PortOpened
     | Welcome
