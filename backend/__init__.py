@@ -3,7 +3,7 @@
 from . import errors
 from .adapters.import_hooks import install as _install_import_hooks
 from .api.cluster import Node, cluster_resources, nodes, open_port
-from .api.memory import MemoryReport, available_memory, memory
+from .api.memory import MemoryReport, memory
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
 from .api.remote import ActorHandle, RemoteFunction, remote
 from .api.session import Context, context, init, is_initialized, is_worker, shutdown
@@ -18,6 +18,7 @@ from .errors import (
     TaskError,
     WorkerCrashedError,
 )
+from .node.cgroup import available_memory
 from .owner.refs import ObjectRef
 
 __all__ = [

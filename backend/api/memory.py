@@ -1,37 +1,16 @@
-"""`memory`: who holds which bytes of the object store, and which line of the program made them.
-
-Also `available_memory`: what this machine, or container, has left for the heaps of processes.
-"""
+"""`memory`: who holds which bytes of the object store, and which line of the program made them."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import Literal
 
-import psutil
-
-from ..node.cgroup import limited_groups
 from ..report.memory import GROUPS, GroupBy, MemoryReport, build_report
 from ..wire import messages as m
 from .session import connected_runtime
 
-__all__ = ["MemoryReport", "available_memory", "memory"]
+__all__ = ["MemoryReport", "memory"]
 
 _SORTS = ("size", "age")
-
-
-def available_memory() -> int:
-    """Return the bytes of memory that this process could still take, with nobody killed for it.
-
-    It is the least of what the machine has left and what the limits of the container (control
-    group) leave, in which this process runs. Files in the page cache do not count as used. Needs
-    no session.
-    """
-    free = [psutil.virtual_memory().available]
-    for group in limited_groups():
-        with contextlib.suppress(OSError, ValueError):  # the group is gone
-            free.append(max(0, group.limit - group.used()))
-    return int(min(free))
 
 
 def memory(

@@ -33,6 +33,8 @@ class SpillOptions:
             error.
         read_timeout: seconds for which reading from a bucket is tried again while it does not
             answer, before that is an error.
+        page_cache: bytes at most that spill files on local disks leave in the kernel's page cache
+            while the disk is busy; None for a tenth of the memory that is available at the start.
 
     Raises:
         ConfigurationError: one of them is wrong.
@@ -44,6 +46,7 @@ class SpillOptions:
     free_space_floor: int | None = None
     disk_full_timeout: float = 30.0
     read_timeout: float = 120.0
+    page_cache: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "locations", _checked_locations(self.locations))
@@ -52,7 +55,7 @@ class SpillOptions:
                 f"compression must be one of {', '.join(COMPRESSIONS)}, or None, "
                 f"it is {self.compression!r}"
             )
-        for name, least in (("quota", 1), ("free_space_floor", 0)):
+        for name, least in (("quota", 1), ("free_space_floor", 0), ("page_cache", 0)):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -71,7 +74,8 @@ class SpillOptions:
         return (
             f"SpillOptions(locations={locations}, compression={self.compression!r}, "
             f"quota={self.quota}, free_space_floor={self.free_space_floor}, "
-            f"disk_full_timeout={self.disk_full_timeout}, read_timeout={self.read_timeout})"
+            f"disk_full_timeout={self.disk_full_timeout}, read_timeout={self.read_timeout}, "
+            f"page_cache={self.page_cache})"
         )
 
     @property
@@ -111,6 +115,7 @@ def spill_settings(spill: SpillOptions | Literal[False]) -> SpillSettings | None
         free_space_floor=spill.free_space_floor,
         disk_full_timeout=float(spill.disk_full_timeout),
         read_timeout=float(spill.read_timeout),
+        page_cache=spill.page_cache,
     )
 
 

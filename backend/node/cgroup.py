@@ -7,10 +7,13 @@ spills fills that up to the limit.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MemoryGroup", "limited_groups", "oom_kills"]
+import psutil
+
+__all__ = ["MemoryGroup", "available_memory", "limited_groups", "oom_kills"]
 
 #: a limit in bytes beyond this means none; v1 says "none" by a number near 2**63
 _NO_LIMIT = 1 << 60
@@ -41,6 +44,20 @@ class MemoryGroup:
         prefix = "" if self.version == 2 else "total_"
         cache = (f"{prefix}inactive_file", f"{prefix}active_file")
         return max(0, usage - sum(_numbers(self.directory / "memory.stat", cache)))
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that this process could still take, with nobody killed for it.
+
+    It is the least of what the machine has left and what the limits of the container (control
+    group) leave, in which this process runs. Files in the page cache do not count as used. Needs
+    no session.
+    """
+    free = [psutil.virtual_memory().available]
+    for group in limited_groups():
+        with contextlib.suppress(OSError, ValueError):  # the group is gone
+            free.append(max(0, group.limit - group.used()))
+    return int(min(free))
 
 
 def limited_groups(process: Path = Path("/proc/self")) -> list[MemoryGroup]:

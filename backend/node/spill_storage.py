@@ -7,6 +7,7 @@ from millpond.objectstore.spill.storage import Storage
 from millpond.objectstore.spill.uri import without_secrets
 
 from ..wire.messages import SpillSettings
+from .cgroup import available_memory
 
 __all__ = ["open_storage", "spill_places"]
 
@@ -38,7 +39,18 @@ def open_storage(settings: SpillSettings | None, session_dir: str) -> Storage | 
         compression=settings.compression,
         quota=settings.quota,
         floor=settings.free_space_floor,
+        page_cache=_page_cache(settings),
     )
+
+
+def _page_cache(settings: SpillSettings) -> int:
+    """Bytes of spill files that may stay in the page cache.
+
+    A tenth of what is available is also where Linux begins by default to write back what is there.
+    """
+    if settings.page_cache is not None:
+        return settings.page_cache
+    return available_memory() // 10
 
 
 def spill_places(settings: SpillSettings | None, session_dir: str) -> list[str]:

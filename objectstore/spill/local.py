@@ -30,6 +30,7 @@ from .segment_files import (
     ALIGNMENT,
     SegmentWriter,
     ShortFile,
+    Way,
     can_punch,
     reader,
     segment_path,
@@ -43,6 +44,13 @@ _log = logging.getLogger("millpond.store")
 
 #: Bytes after which a segment gets no more objects.
 SEGMENT_SIZE: Final = 64 << 20
+
+
+class _Place(NamedTuple):
+    """Where a segment is: a directory, and how the segment is written."""
+
+    directory: int
+    way: Way
 
 
 class _Direct(NamedTuple):
@@ -60,6 +68,7 @@ class LocalStorage:
         compression: "lz4", "zstd" or None.
         quota: the most bytes to take in all directories together; None: no limit.
         floor: bytes to leave free on each disk; None: 1 % of it, at most 100 MB.
+        page_cache: bytes that may be left in the page cache when the disks are busy.
         clock: seconds, for leaving out directories that fail.
 
     Raises:
@@ -73,6 +82,7 @@ class LocalStorage:
         compression: str | None = None,
         quota: int | None = None,
         floor: int | None = None,
+        page_cache: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         with contextlib.ExitStack() as made:
@@ -81,9 +91,15 @@ class LocalStorage:
                 self._directories.append(SpillDirectory(parent, floor))
                 made.callback(self._directories[-1].close)
             self._fuse = [can_punch(home.directory) for home in self._directories]
-            self._bypass = [can_bypass_cache(home.directory) for home in self._directories]
+            self._way_to_disk = [
+                Way.DIRECT if can_bypass_cache(home.directory) else Way.FLUSHED
+                for home in self._directories
+            ]
             made.pop_all()
         self._quota = quota
+        self._page_cache = page_cache
+        #: By directory: held by who writes to its disk; who finds it taken may use the page cache.
+        self._disk = [threading.Lock() for _ in self._directories]
         self._clock = clock
         self._codec = Codec(compression)
         self._copies = Copies(self._directories[0].directory)
@@ -165,11 +181,33 @@ class LocalStorage:
             raise OSError(errno.EDQUOT, text)
 
     def _write(self, number: int, need: int, objects: Sequence[tuple[bytes, memoryview]]) -> None:
-        reserved = self._reserve(number, need, [len(view) for _, view in objects])
+        idle = self._disk[number].acquire(blocking=False)
+        try:
+            self._write_to(self._place_for(number, need, idle=idle), need, objects)
+        finally:
+            if idle:
+                self._disk[number].release()
+
+    def _place_for(self, number: int, need: int, *, idle: bool) -> _Place:
+        """Where to write so many bytes: to the disk, or, if it is busy, to the page cache."""
+        if not idle:
+            with self._lock:
+                taken = sum(
+                    size
+                    for place, size in self._table.allocated_at.items()
+                    if isinstance(place, _Place) and place.way is Way.CACHED
+                )
+            if taken + need <= self._page_cache:
+                return _Place(number, Way.CACHED)
+        return _Place(number, self._way_to_disk[number])
+
+    def _write_to(
+        self, place: _Place, need: int, objects: Sequence[tuple[bytes, memoryview]]
+    ) -> None:
+        reserved = self._reserve(place, need, [len(view) for _, view in objects])
         written: list[Encoded] = []
         try:
-            directory, past_cache = self._directories[number].directory, self._bypass[number]
-            with SegmentWriter(directory, past_cache=past_cache) as writer:
+            with SegmentWriter(self._directories[place.directory].directory, place.way) as writer:
                 for (_, view), room in zip(objects, reserved, strict=True):
                     written.append(self._codec.encode(view, writer.at(room)))
         except BaseException:
@@ -182,7 +220,7 @@ class LocalStorage:
             for (oid, _), room, encoded in zip(objects, reserved, written, strict=True):
                 self._table.commit(oid, room, encoded)
 
-    def _reserve(self, number: int, need: int, sizes: Sequence[int]) -> list[Reservation]:
+    def _reserve(self, place: _Place, need: int, sizes: Sequence[int]) -> list[Reservation]:
         for last in (False, True):
             with self._lock:
                 try:
@@ -191,8 +229,8 @@ class LocalStorage:
                     if last:
                         raise
                 else:
-                    fuse = self._fuse[number]
-                    return [self._table.reserve(size, number, fuse=fuse) for size in sizes]
+                    fuse = self._fuse[place.directory]
+                    return [self._table.reserve(size, place, fuse=fuse) for size in sizes]
             self._collect(everything=True)
         raise AssertionError("unreachable")
 
@@ -228,9 +266,10 @@ class LocalStorage:
             raise CorruptSpill(oid, "", "it is not known to the spill storage")
         with self._lock:
             path = self._path(extent.segment)
-            bypass = self._bypass[self._place(extent.segment)]
-        past_cache = bypass and extent.encoded.is_plain and is_aligned(view)
-        self._guarded(oid, path, lambda: self._decode(extent, path, view, past_cache=past_cache))
+            way = self._place(extent.segment).way
+        if way is Way.DIRECT and not (extent.encoded.is_plain and is_aligned(view)):
+            way = Way.FLUSHED
+        self._guarded(oid, path, lambda: self._decode(extent, path, view, way))
 
     def locate(self, oid: bytes) -> FileExtent:
         """Where an object can be mapped. See `Storage.locate`."""
@@ -262,12 +301,12 @@ class LocalStorage:
             if self._direct.get(oid) is direct:
                 self._checked[oid] = looks
 
-    def _decode(self, extent: Extent, path: str, view: memoryview, *, past_cache: bool) -> None:
+    def _decode(self, extent: Extent, path: str, view: memoryview, way: Way) -> None:
         if len(view) != extent.encoded.size:
             raise ShortFile(f"it has {extent.encoded.size} bytes, not {len(view)}")
-        with reader(path, extent.offset, past_cache=past_cache) as (fd, read):
+        with reader(path, extent.offset, past_cache=way is Way.DIRECT) as (fd, read):
             self._codec.decode(extent.encoded, view, read)
-            if not past_cache:
+            if way is Way.FLUSHED:
                 # The bytes are in memory now: a second copy in the page cache is of no use.
                 os.posix_fadvise(fd, extent.offset, extent.reserved, os.POSIX_FADV_DONTNEED)
 
@@ -292,12 +331,12 @@ class LocalStorage:
 
     def _path(self, number: int) -> str:
         """The file of a segment, under the lock."""
-        return segment_path(self._directories[self._place(number)].directory, number)
+        return segment_path(self._directories[self._place(number).directory].directory, number)
 
-    def _place(self, number: int) -> int:
-        """The number of a segment's directory, under the lock."""
+    def _place(self, number: int) -> _Place:
+        """Where a segment is, under the lock."""
         place = self._table.segments[number].place
-        assert isinstance(place, int)
+        assert isinstance(place, _Place)
         return place
 
     # -- forgetting --
@@ -338,8 +377,8 @@ class LocalStorage:
                 _tell_failure(partial(self._give_back, piece))
 
     def _give_back(self, garbage: Garbage) -> None:
-        assert isinstance(garbage.place, int)
-        path = segment_path(self._directories[garbage.place].directory, garbage.segment)
+        assert isinstance(garbage.place, _Place)
+        path = segment_path(self._directories[garbage.place.directory].directory, garbage.segment)
         if garbage.ranges is None:
             Path(path).unlink(missing_ok=True)
             return

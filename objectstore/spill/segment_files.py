@@ -1,8 +1,7 @@
 """Segment files: writing and reading.
 
-What is spilled left memory to make room there, so no copy of it is left in the page cache. Where
-the file system can, bytes do not even pass through it (`direct`). Which object is where is not
-known here.
+There are three ways to write them, by how much of the page cache they take (`Way`). Which object is
+where is not known here.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import ctypes
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Final, Self
 
@@ -33,6 +33,14 @@ _sync_file_range = _libc.sync_file_range
 _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
+class Way(Enum):
+    """How bytes get into a file."""
+
+    DIRECT = "past the page cache"
+    FLUSHED = "through the page cache, waiting for the disk"
+    CACHED = "into the page cache, where they stay"
+
+
 class ShortFile(Exception):  # noqa: N818 - the name says what happened
     """A file has fewer bytes than were written to it."""
 
@@ -44,15 +52,15 @@ class SegmentWriter:
 
     Args:
         directory: where the segments are.
-        past_cache: whether `can_bypass_cache` says so of it.
+        way: how they are written.
     """
 
-    def __init__(self, directory: Path, *, past_cache: bool) -> None:
+    def __init__(self, directory: Path, way: Way) -> None:
         self._directory = directory
-        self._past_cache = past_cache
+        self._way = way
         self._segment = -1
         self._fd = -1
-        self._output: DirectWriter | _CachedWriter | None = None
+        self._output: DirectWriter | _FlushedWriter | _CachedWriter | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -68,9 +76,10 @@ class SegmentWriter:
             self._close()
             path = segment_path(self._directory, room.segment)
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = os.open(path, flags | (os.O_DIRECT if self._past_cache else 0), 0o600)
+            direct = os.O_DIRECT if self._way is Way.DIRECT else 0
+            self._fd = os.open(path, flags | direct, 0o600)
             self._segment = room.segment
-            self._output = (DirectWriter if self._past_cache else _CachedWriter)(self._fd)
+            self._output = _WRITERS[self._way](self._fd)
         assert self._output is not None
         output = self._output
         offset = room.offset
@@ -93,7 +102,7 @@ class SegmentWriter:
             os.close(fd)  # where a network file system reports what it could not write
 
 
-class _CachedWriter:
+class _FlushedWriter:
     """Writes a file through the page cache, in which not much of it stays.
 
     Writing waits for the disk, again and again: to use the same pages again is also faster than to
@@ -125,6 +134,27 @@ class _CachedWriter:
                 raise OSError(number, os.strerror(number))
         os.posix_fadvise(self._fd, start, size, os.POSIX_FADV_DONTNEED)
         self._start = self._end
+
+
+class _CachedWriter:
+    """Writes a file into the page cache; the kernel gives it to the disk when it likes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, offset: int, piece: memoryview) -> None:
+        """Write a piece."""
+        pwrite_all(self._fd, [piece], offset)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+_WRITERS: Final[Mapping[Way, Callable[[int], DirectWriter | _FlushedWriter | _CachedWriter]]] = {
+    Way.DIRECT: DirectWriter,
+    Way.FLUSHED: _FlushedWriter,
+    Way.CACHED: _CachedWriter,
+}
 
 
 def segment_path(directory: Path, number: int) -> str:

@@ -9,6 +9,7 @@ no locks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -89,8 +90,13 @@ class SegmentTable:
         self._open: dict[Hashable, int] = {}
         self._touched: set[int] = set()
         self._next = 0
-        self.allocated = 0
-        """Bytes that all segments take: of objects, dead, or being written."""
+        self.allocated_at: Counter[Hashable] = Counter()
+        """Place -> bytes that its segments take: of objects, dead, or being written."""
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that all segments take."""
+        return self.allocated_at.total()
 
     def aligned(self, size: int) -> int:
         """The bytes that an object of this size takes in a segment, or just less."""
@@ -117,7 +123,7 @@ class SegmentTable:
         segment.end += size
         segment.writing_bytes += size
         segment.num_writing += 1
-        self.allocated += size
+        self.allocated_at[place] += size
         return reservation
 
     def close(self, place: Hashable) -> None:
@@ -143,7 +149,7 @@ class SegmentTable:
         segment.live += used
         segment.num_objects += 1
         segment.holes += reservation.size - used
-        self.allocated -= reservation.size - used
+        self.allocated_at[segment.place] -= reservation.size - used
         at = reservation.offset if offset is None else offset
         self.objects[oid] = Extent(reservation.segment, at, used, encoded)
 
@@ -217,8 +223,10 @@ class SegmentTable:
             assert (segment.num_writing == 0) <= (segment.writing_bytes == 0)
             if not segment.num_objects and not segment.num_writing:
                 assert number in self._touched, "garbage that nobody collects"
-        sums = (s.live + s.dead_bytes + s.writing_bytes for s in self.segments.values())
-        assert self.allocated == sum(sums)
+        sums: Counter[Hashable] = Counter()
+        for segment in self.segments.values():
+            sums[segment.place] += segment.live + segment.dead_bytes + segment.writing_bytes
+        assert self.allocated_at == sums
         assert all(self.segments[number].place == place for place, number in self._open.items())
 
     def _settle(self, reservation: Reservation) -> Segment:
@@ -236,7 +244,7 @@ class SegmentTable:
 
     def _forget_dead(self, segment: Segment) -> None:
         segment.holes += segment.dead_bytes
-        self.allocated -= segment.dead_bytes
+        self.allocated_at[segment.place] -= segment.dead_bytes
         segment.dead_bytes = 0
         segment.dead.clear()
 

@@ -88,9 +88,9 @@ def test_never_spilling() -> None:
 
 
 def test_everything_about_spilling_reaches_the_node() -> None:
-    options = SpillOptions("dir", "zstd", 10, 0, 5)
+    options = SpillOptions("dir", "zstd", 10, 0, 5, page_cache=7)
     found = spill_settings(checked(spill=options).spill)
-    assert found == SpillSettings(["dir"], "", "zstd", 10, 0, 5.0, 120.0)
+    assert found == SpillSettings(["dir"], "", "zstd", 10, 0, 5.0, 120.0, 7)
 
 
 def test_options_do_not_show_secrets() -> None:

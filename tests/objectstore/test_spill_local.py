@@ -8,6 +8,7 @@ import pickle
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from millpond.objectstore.spill import direct, local, segment_files
 from millpond.objectstore.spill.checked_file import file_size, write_checked
 from millpond.objectstore.spill.encoding import CHUNK
 from millpond.objectstore.spill.local import SEGMENT_SIZE, LocalStorage
+from millpond.objectstore.spill.segment_files import Way
 from millpond.objectstore.spill.storage import COMPRESSIONS, CorruptSpill, Storage
 
 MIB = 1 << 20
@@ -72,6 +74,19 @@ def mapped(storage: Storage, name: bytes) -> bytes:
 
 def files(storage: LocalStorage) -> list[Path]:
     return sorted(path for directory in storage.directories for path in directory.iterdir())
+
+
+class BusyDisk:
+    """Keeps a storage's disk busy, so that others who write find it taken."""
+
+    def __init__(self, storage: LocalStorage) -> None:
+        self._disk = storage._disk[0]
+
+    def __enter__(self) -> None:
+        self._disk.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._disk.release()
 
 
 def flush(storage: LocalStorage) -> None:
@@ -442,3 +457,67 @@ def test_a_copy_that_was_removed_or_cut_short_is_made_again(make: Make) -> None:
     for damage in (lambda path: os.truncate(path, 10), os.unlink):
         damage(storage.locate(oid(1)).path)
         assert mapped(storage, oid(1)) == b"a" * MIB
+
+
+# -- the page cache --
+
+
+def ways(storage: LocalStorage) -> dict[bytes, Way]:
+    """How each object was written."""
+    table = storage._table
+    return {
+        name: storage._place(extent.segment).way  # type: ignore[attr-defined]
+        for name, extent in table.objects.items()
+    }
+
+
+def test_what_a_busy_disk_would_be_waited_for_goes_to_the_page_cache(make: Make) -> None:
+    storage = make(page_cache=2 * MIB)
+    objects = contents(MIB, MIB, MIB, MIB)
+    first, second, third, last = objects
+    write(storage, {first: objects[first]})
+    with BusyDisk(storage):
+        for name in (second, third, last):
+            write(storage, {name: objects[name]})
+    found = ways(storage)
+    assert found[first] is not Way.CACHED  # the disk was idle
+    assert found[second] is found[third] is Way.CACHED
+    assert found[last] is found[first]  # the share of the page cache was used up
+    for name, content in objects.items():
+        assert read(storage, name, MIB) == content
+        assert mapped(storage, name) == content
+
+
+def test_deleted_objects_give_their_part_of_the_page_cache_back(make: Make) -> None:
+    storage = make(page_cache=MIB)
+    objects = contents(MIB, MIB, MIB)
+    first, second, third = objects
+    with BusyDisk(storage):
+        write(storage, {first: objects[first]})
+        write(storage, {second: objects[second]})
+        storage.delete([first])
+        flush(storage)
+        write(storage, {third: objects[third]})
+    assert ways(storage)[second] is not Way.CACHED
+    assert ways(storage)[third] is Way.CACHED
+    assert read(storage, third, MIB) == objects[third]
+
+
+def test_without_a_share_of_the_page_cache_everything_goes_to_the_disk(make: Make) -> None:
+    storage = make()
+    objects = contents(MIB)
+    with BusyDisk(storage):
+        write(storage, objects)
+    assert Way.CACHED not in ways(storage).values()
+
+
+def test_one_writer_at_a_time_counts_as_the_disk_s(make: Make) -> None:
+    storage = make(page_cache=64 * MIB)
+    names = [oid(number) for number in range(32)]
+    content = os.urandom(MIB)
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(write, storage, {name: content}) for name in names]:
+            done.result()
+    assert not any(disk.locked() for disk in storage._disk)
+    for name in names:
+        assert read(storage, name, MIB) == content

@@ -75,6 +75,7 @@ class SpillSettings(msgspec.Struct, array_like=True):
     free_space_floor: int | None
     disk_full_timeout: float
     read_timeout: float
+    page_cache: int | None
 
 
 class Start(msgspec.Struct, array_like=True, tag=70):

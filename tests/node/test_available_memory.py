@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 import millpond
-from millpond.api import memory
+from millpond.node import cgroup
 from millpond.node.cgroup import MemoryGroup
 
 
@@ -22,7 +22,7 @@ def test_the_tightest_limit_says_what_is_available(
 ) -> None:
     machine = psutil.virtual_memory().total
     groups: list[MemoryGroup] = []
-    monkeypatch.setattr(memory, "limited_groups", lambda: groups)
+    monkeypatch.setattr(cgroup, "limited_groups", lambda: groups)
     assert 0 < millpond.available_memory() <= machine
     groups.append(group(tmp_path / "outer", 2 * machine, 500))
     assert millpond.available_memory() <= machine
