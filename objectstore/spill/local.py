@@ -19,12 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from ..fileio import draft_path, is_full, punch
+from ..fileio import is_full, punch
+from . import own_files
 from .checked_file import check_file, file_size
 from .copies import Copies
 from .direct import can_bypass_cache, is_aligned
 from .directory import SpillDirectory
 from .encoding import ChecksumMismatch, Codec, Encoded, verify
+from .own_files import OwnFiles, looks_of
 from .rotation import Rotation
 from .segment_files import (
     ALIGNMENT,
@@ -51,13 +53,6 @@ class _Place(NamedTuple):
 
     directory: int
     way: Way
-
-
-class _Direct(NamedTuple):
-    """An object that another process writes."""
-
-    path: str
-    size: int
 
 
 class LocalStorage:
@@ -106,14 +101,8 @@ class LocalStorage:
         self._lock = threading.Lock()
         self._table = SegmentTable(SEGMENT_SIZE, ALIGNMENT)
         self._rotation = Rotation(len(self._directories))
-        self._direct: dict[bytes, _Direct] = {}
-        self._direct_bytes = 0
-        self._num_direct = 0
+        self._own_files = OwnFiles()
         self._damaged = 0
-        #: Direct objects whose files were whole -> how they looked then.
-        self._checked: dict[bytes, tuple[int, ...]] = {}
-        #: Files of direct objects that are to be removed.
-        self._unwanted: list[str] = []
         self._garbage = threading.Event()
         self._collecting = threading.Lock()
         self._closed = False
@@ -137,7 +126,7 @@ class LocalStorage:
     def direct_path(self, oid: bytes, size: int) -> FileExtent:
         """A file for another process to write. See `Storage.direct_path`."""
         need = file_size(size)
-        return self._somewhere(need, lambda number: self._reserve_direct(number, oid, size))
+        return self._somewhere(need, lambda number: self._add_own_file(number, oid, size))
 
     def _somewhere(self, need: int, write: Callable[[int], T]) -> T:
         """The result of writing to the first directory where it works."""
@@ -172,7 +161,7 @@ class LocalStorage:
 
     def _check_quota(self, need: int) -> None:
         """Check under the lock that so many bytes more may be taken."""
-        taken = self._table.allocated + self._direct_bytes
+        taken = self._table.allocated + self._own_files.allocated
         if self._quota is not None and taken + need > self._quota:
             text = (
                 f"the spill quota is used up: {taken} of {self._quota} bytes are taken, "
@@ -234,16 +223,10 @@ class LocalStorage:
             self._collect(everything=True)
         raise AssertionError("unreachable")
 
-    def _reserve_direct(self, number: int, oid: bytes, size: int) -> FileExtent:
+    def _add_own_file(self, number: int, oid: bytes, size: int) -> FileExtent:
         with self._lock:
             self._check_quota(file_size(size))
-            self._forget_direct(oid)
-            self._num_direct += 1
-            name = f"{oid.hex()}-{self._num_direct}"  # another attempt of it may be on its way out
-            path = str(self._directories[number].directory / name)
-            self._direct[oid] = _Direct(path, size)
-            self._direct_bytes += file_size(size)
-        return FileExtent(path, 0, size)
+            return self._own_files.add(oid, size, self._directories[number].directory)
 
     def _leave_out(self, number: int, error: OSError) -> None:
         with self._lock:
@@ -257,10 +240,10 @@ class LocalStorage:
     def read_into(self, oid: bytes, view: memoryview) -> None:
         """Fill a view with an object's bytes. See `Storage.read_into`."""
         with self._lock:
-            direct = self._direct.get(oid)
-            extent = None if direct is not None else self._table.objects.get(oid)
-        if direct is not None:
-            self._guarded(oid, direct.path, lambda: check_file(direct.path, direct.size, view))
+            own = self._own_files.get(oid)
+            extent = None if own is not None else self._table.objects.get(oid)
+        if own is not None:
+            self._guarded(oid, own.path, lambda: check_file(own.path, own.size, view))
             return
         if extent is None:
             raise CorruptSpill(oid, "", "it is not known to the spill storage")
@@ -274,12 +257,12 @@ class LocalStorage:
     def locate(self, oid: bytes) -> FileExtent:
         """Where an object can be mapped. See `Storage.locate`."""
         with self._lock:
-            direct = self._direct.get(oid)
-            extent = None if direct is not None else self._table.objects.get(oid)
+            own = self._own_files.get(oid)
+            extent = None if own is not None else self._table.objects.get(oid)
             path = self._path(extent.segment) if extent is not None else ""
-        if direct is not None:
-            self._guarded(oid, direct.path, lambda: self._check_direct(oid, direct))
-            return FileExtent(direct.path, 0, direct.size)
+        if own is not None:
+            self._guarded(oid, own.path, lambda: self._check_own_file(oid, own))
+            return own
         if extent is None:
             raise CorruptSpill(oid, "", "it is not known to the spill storage")
         if extent.encoded.is_plain:
@@ -288,18 +271,16 @@ class LocalStorage:
         self._make_space(self._directories[0], extent.encoded.size)
         return self._copies.get(oid, extent.encoded.size, lambda view: self.read_into(oid, view))
 
-    def _check_direct(self, oid: bytes, direct: _Direct) -> None:
+    def _check_own_file(self, oid: bytes, own: FileExtent) -> None:
         """Check a file that another process wrote, unless it is as it was when it was whole."""
         # It may be larger than memory: reading all of it once is enough while nobody changes it.
-        found = Path(direct.path).stat()
-        looks = (found.st_ino, found.st_size, found.st_mtime_ns)
+        looks = looks_of(own.path)
         with self._lock:
-            if self._checked.get(oid) == looks:
+            if self._own_files.is_whole(oid, looks):
                 return
-        check_file(direct.path, direct.size)
+        check_file(own.path, own.size)
         with self._lock:
-            if self._direct.get(oid) is direct:
-                self._checked[oid] = looks
+            self._own_files.found_whole(oid, own, looks)
 
     def _decode(self, extent: Extent, path: str, view: memoryview, way: Way) -> None:
         if len(view) != extent.encoded.size:
@@ -346,16 +327,9 @@ class LocalStorage:
         with self._lock:
             for oid in oids:
                 self._copies.discard(oid)
-                self._forget_direct(oid)
+                self._own_files.discard(oid)
                 self._table.delete(oid)
         self._garbage.set()
-
-    def _forget_direct(self, oid: bytes) -> None:
-        direct = self._direct.pop(oid, None)
-        self._checked.pop(oid, None)
-        if direct is not None:
-            self._direct_bytes -= file_size(direct.size)
-            self._unwanted.append(direct.path)
 
     def _collect_forever(self) -> None:
         while True:
@@ -370,9 +344,9 @@ class LocalStorage:
         with self._collecting:  # so that the space is free when this returns
             with self._lock:
                 garbage = self._table.collect(everything=everything)
-                unwanted, self._unwanted = self._unwanted, []
+                unwanted = self._own_files.take_unwanted()
             for path in unwanted:
-                _tell_failure(partial(_remove_direct, path))
+                _tell_failure(partial(own_files.remove, path))
             for piece in garbage:
                 _tell_failure(partial(self._give_back, piece))
 
@@ -408,8 +382,8 @@ class LocalStorage:
             now = self._clock()
             return SpillStatistics(
                 **self._table.counted(),
-                direct_bytes=self._direct_bytes,
-                allocated_bytes=self._table.allocated + self._direct_bytes,
+                direct_bytes=self._own_files.allocated,
+                allocated_bytes=self._table.allocated + self._own_files.allocated,
                 damaged=self._damaged,
                 directories_failing=sum(
                     self._rotation.resting(number, now) for number in range(len(self._directories))
@@ -433,11 +407,6 @@ def _tell_failure(give_back: Callable[[], None]) -> None:
         give_back()
     except OSError as error:
         _log.warning("the space of deleted objects could not be given back: %s", error)
-
-
-def _remove_direct(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
-    draft_path(Path(path)).unlink(missing_ok=True)
 
 
 def _verify(extent: Extent, path: str) -> None:
