@@ -1,7 +1,6 @@
-"""What it takes to run another project's tests, whichever: marking, counting, a table of it.
+"""What it takes to run another project's tests, whichever: the engine, marks, counts, a table.
 
-`Endings` and `mark_failures` are for the pytest plugins, `run_tests` and `show` for the commands
-that start pytest with them.
+`run_tests`, `failed` and `show` are for the commands that start pytest, all else for the plugins.
 """
 
 from __future__ import annotations
@@ -13,19 +12,66 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-__all__ = ["Ended", "Endings", "Result", "failed", "mark_failures", "run_tests", "show"]
+import millpond
+from millpond.testing import Cluster
+
+__all__ = [
+    "Ended",
+    "Endings",
+    "Result",
+    "add_options",
+    "failed",
+    "mark_failures",
+    "run_tests",
+    "show",
+    "start_engine",
+    "stop_engine",
+]
 
 #: How a file of tests ended: counts, names of failures, and what a plugin adds.
 Result = dict[str, Any]
 
 
 # --- in the process of the tests ----------------------------------------------------------------
+
+
+_CPUS = 2
+_STORE = 512 << 20
+
+_cluster: Cluster | None = None
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options that all such plugins have."""
+    parser.addoption("--counts", metavar="FILE", help="write how the tests ended, as JSON")
+    parser.addoption(
+        "--nodes", type=int, default=0, help="compute on so many nodes, and none of it on ours"
+    )
+
+
+def start_engine(config: pytest.Config, preload: Iterable[str]) -> None:
+    """Start the engine, one for all tests of the process, or a cluster where that is asked for."""
+    global _cluster
+    nodes = config.getoption("--nodes")
+    if not nodes:
+        millpond.init(num_cpus=_CPUS, object_store_memory=_STORE, preload=preload)
+        return
+    cpus = max(1, _CPUS // nodes)
+    _cluster = Cluster(nodes, num_cpus=cpus, object_store_memory=_STORE, preload=preload)
+    _cluster.connect(num_cpus=0)
+
+
+def stop_engine() -> None:
+    """End all that was started."""
+    millpond.shutdown()
+    if _cluster is not None:
+        _cluster.shutdown()
 
 
 class Endings:

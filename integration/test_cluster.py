@@ -268,6 +268,16 @@ def test_a_driver_may_have_no_cpus_of_its_own(cluster: Callable[..., Cluster]) -
     assert millpond.get([double.remote(value) for value in range(20)]) == list(range(0, 40, 2))
 
 
+def test_a_worker_elsewhere_that_was_given_back_at_once_is_given_again(
+    cluster: Callable[..., Cluster],
+) -> None:
+    cluster(1).connect(num_cpus=0)
+    for value in range(30):
+        # The lease comes and goes between two reports of the node's load, or in the middle of one.
+        assert millpond.get(double.remote(value), timeout=30) == 2 * value
+        time.sleep(0.08)
+
+
 # --- who is not let in -------------------------------------------------------------------------
 
 

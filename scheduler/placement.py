@@ -68,6 +68,8 @@ class Load:
         run_time: seconds that its tasks take, on average; 0 when none has run.
         free_memory: bytes that can be stored there before something must be spilled.
         inbound: bytes that it is still to receive.
+        asked: how often others asked it for something. A load that is the same again after that is
+            another one, and has to be told: who asked has counted on it meanwhile.
     """
 
     tasks: int
@@ -75,6 +77,7 @@ class Load:
     run_time: float
     free_memory: int
     inbound: int = 0
+    asked: int = 0
 
 
 @dataclass(slots=True, frozen=True)

@@ -223,7 +223,8 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
         tasks = server.tasks
         slots = settings.resources["CPU"] // UNIT
         free = store.capacity - store.used
-        return Load(tasks.load, slots, tasks.run_time, free, server.far.pulls.inbound)
+        far = server.far
+        return Load(tasks.load, slots, tasks.run_time, free, far.pulls.inbound, far.asked)
 
     cluster = ClusterService(info, load, settings.session_dir)
     if not settings.has_driver:

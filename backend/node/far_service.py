@@ -49,6 +49,8 @@ class FarService:
         self._loop = loop
         #: tasks of owners of this node that are placed together in a moment
         self._gathered: list[tuple[AnyPeer, m.SubmitTask]] = []
+        #: messages of other nodes and their processes that this node served
+        self.asked = 0
         self.handlers: dict[type, Callable[[AnyPeer, Any], None]] = {
             m.Routed: self.peers.from_local,
             m.SubmitTask: self._submit,
@@ -131,7 +133,8 @@ class FarService:
         return self._server.peers.get(process_id)
 
     def handle(self, peer: AnyPeer, message: Any) -> None:
-        """Serve a message to this node."""
+        """Serve a message of another node, or of a process there, to this node."""
+        self.asked += 1
         self._server.handle(peer, message)
 
     # --- ends ---

@@ -25,7 +25,13 @@ import pytest
 
 import millpond
 import millpond.dask
-from integration.foreign_tests import Endings, mark_failures
+from integration.foreign_tests import (
+    Endings,
+    add_options,
+    mark_failures,
+    start_engine,
+    stop_engine,
+)
 
 __all__: list[str] = []
 
@@ -81,7 +87,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run slow tests")
     parser.addoption("--runarrayexpr", action="store_true", help="run array-expr tests")
     parser.addoption("--in-part", action="store_true", help="run some files in part (suite.toml)")
-    parser.addoption("--counts", metavar="FILE", help="write how the tests ended, as JSON")
+    add_options(parser)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -101,13 +107,13 @@ def pytest_load_initial_conftests() -> None:
     _force_engine()
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the engine, one for all tests: some compute when they are collected."""
     import dask
 
     modules = ["numpy", "pandas", "pyarrow", "pytest", "dask.array", "dask.dataframe", "dask.bag"]
     preload = [*modules, "millpond.adapters.dask.node"]
-    millpond.init(num_cpus=2, object_store_memory=512 << 20, preload=preload)
+    start_engine(session.config, preload)
     # The functions above are no frames of a user, either.
     frames = [*dask.config.get("admin.traceback.shorten"), re.escape(str(_HERE))]
     dask.config.set({"admin.async-client-fallback": "sync", "admin.traceback.shorten": frames})
@@ -172,5 +178,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the engine, and write the counts where they were asked for."""
-    millpond.shutdown()
+    stop_engine()
     _endings.write(session.config.getoption("--counts"), {})

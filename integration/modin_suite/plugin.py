@@ -20,8 +20,13 @@ from typing import Any
 
 import pytest
 
-import millpond
-from integration.foreign_tests import Endings, mark_failures
+from integration.foreign_tests import (
+    Endings,
+    add_options,
+    mark_failures,
+    start_engine,
+    stop_engine,
+)
 
 __all__: list[str] = []
 
@@ -37,15 +42,15 @@ _current = ""
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options."""
-    parser.addoption("--counts", metavar="FILE", help="write how the tests ended, as JSON")
+    add_options(parser)
     parser.addoption("--slices", action="store_true", help="only the tests for every change")
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the engine, one for all tests."""
     if _on_millpond():
         preload = ["modin.pandas", "millpond.adapters.modin.tasks"]
-        millpond.init(num_cpus=2, object_store_memory=512 << 20, preload=preload)
+        start_engine(session.config, preload)
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +133,6 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the engine, and write the counts where they were asked for."""
     if _on_millpond():
-        millpond.shutdown()
+        stop_engine()
     defaults = dict(sorted(_defaults.items()))
     _endings.write(session.config.getoption("--counts"), {"defaults": defaults})
