@@ -278,6 +278,32 @@ def test_a_worker_elsewhere_that_was_given_back_at_once_is_given_again(
         time.sleep(0.08)
 
 
+@millpond.remote
+class Idler:
+    def ping(self) -> int:
+        return 1
+
+
+@millpond.remote
+def meet(here: Path, there: Path) -> bool:
+    here.touch()
+    deadline = time.monotonic() + 10
+    while not there.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return there.exists()
+
+
+def test_actors_that_need_no_cpu_leave_the_slots_of_their_node_to_tasks(
+    cluster: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster(1, resources={"far": 3}).connect(num_cpus=1)
+    idlers = [Idler.options(resources={"far": 1}).remote() for _ in range(3)]
+    assert millpond.get([idler.ping.remote() for idler in idlers]) == [1, 1, 1]
+    time.sleep(0.3)  # until the node has reported its load
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert millpond.get([meet.remote(one, other), meet.remote(other, one)]) == [True, True]
+
+
 # --- who is not let in -------------------------------------------------------------------------
 
 

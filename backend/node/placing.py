@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.placement import Copies, Load, Need, Placement, Rates
-from millpond.scheduler.resources import EXPECTED_MEMORY, unpack_shape
+from millpond.scheduler.resources import EXPECTED_MEMORY, covers, unpack_shape
 
 from ..wire import messages as m
 from ..wire.ids import node_of
@@ -42,6 +42,7 @@ class Placing:
         self._cluster = cluster
         self._far = far
         self._here = cluster.node_id
+        self._resources = resources
         self._placement = Placement(_RATES, random.Random())  # noqa: S311 - only spreads load
         self._placement.join(self._here, resources, Load(0, 1, 0.0, 0))
         #: owner and shape -> the nodes that were asked for leases
@@ -90,6 +91,8 @@ class Placing:
     def spread_leases(self, owner: bytes, shape: bytes, count: int, order: int) -> None:
         """Ask other nodes for leases that an owner of this one waits for, as far as they have room.
 
+        What this node can never grant waits at one of those that can, even if they are busy.
+
         Args:
             owner: the process.
             shape: of the leases.
@@ -97,15 +100,10 @@ class Placing:
             order: position of the first task that waits.
         """
         key = (owner, shape)
-        free = self._placement.free_slots(declared(shape), self._here) if count else {}
         asked = []
-        for node_id, slots in free.items():
-            if count <= 0:
-                break
-            wanted = min(slots, count)
+        for node_id, wanted in self._shares(declared(shape), count).items():
             if self._far.send(node_id, owner, m.RequestLeases(shape, wanted, order)):
                 asked.append(node_id)
-                count -= wanted
                 for _ in range(wanted):
                     self._placement.sent(node_id)
         for node_id in self._asked.pop(key, []):
@@ -113,6 +111,22 @@ class Placing:
                 self._far.send(node_id, owner, m.RequestLeases(shape, 0, 0))
         if asked:
             self._asked[key] = asked
+
+    def _shares(self, shape: Mapping[str, int], count: int) -> dict[bytes, int]:
+        """Return how many leases of a shape to ask of which nodes."""
+        shares: dict[bytes, int] = {}
+        if not count:
+            return shares
+        for node_id, slots in self._placement.free_slots(shape, self._here).items():
+            shares[node_id] = min(slots, count)
+            count -= shares[node_id]
+            if not count:
+                return shares
+        if not covers(self._resources, shape):
+            node = self._placement.choose(Need(shape, {}), lambda _: {})
+            if node is not None:
+                shares[node] = shares.get(node, 0) + count
+        return shares
 
     def owner_died(self, owner: bytes) -> None:
         """A process of this node is gone."""

@@ -89,8 +89,13 @@ class TaskService:
 
     @property
     def load(self) -> int:
-        """Tasks, leases and actors that run or wait here."""
-        return len(self.queue.grants) + self.queue.waiting
+        """Tasks and leases that wait here, and CPUs that are taken.
+
+        Actors that keep no CPU busy, and tasks that wait for others, leave their slots to others.
+        """
+        pool = self.queue.pool
+        taken = pool.total["CPU"] - pool.available["CPU"]
+        return self.queue.waiting + -(-taken // UNIT)
 
     def expected_output(self, task: m.Task) -> int:
         """Return the bytes that a task is expected to store."""

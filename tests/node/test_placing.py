@@ -107,6 +107,17 @@ def test_what_was_promised_to_others_is_not_asked_for_again(world: World) -> Non
     assert world.sent == []
 
 
+def test_what_only_others_can_grant_waits_there_though_they_are_busy(world: World) -> None:
+    busy = Load(2, 2, 0.0, GIB)
+    world.placing.loaded(THERE, busy)
+    world.placing.loaded(YONDER, busy)
+    world.placing.spread_leases(OWNER, GPU, 3, 1)
+    assert [(target, message.count) for target, _, message in world.sent] == [(YONDER, 3)]
+    world.sent.clear()
+    world.placing.spread_leases(OWNER, ONE, 3, 1)
+    assert world.sent == []
+
+
 def test_when_nothing_is_wanted_any_more_those_who_were_asked_hear_it(world: World) -> None:
     world.placing.spread_leases(OWNER, GPU, 1, 1)
     world.placing.spread_leases(OWNER, GPU, 0, 0)
