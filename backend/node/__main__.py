@@ -22,7 +22,7 @@ from millpond.objectstore.fileio import is_full
 from millpond.objectstore.spill.storage import Storage
 from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
-from millpond.scheduler.resources import UNIT
+from millpond.scheduler.resources import slots_of
 
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
@@ -165,7 +165,7 @@ async def _serve(
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     server.cluster = _cluster_service(settings, server)
     logs = LogRoutes(server.cluster, server.tell_driver)
-    num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)
+    num_workers = max(1, slots_of(settings.resources))
     server.pool = WorkerPool(
         loop,
         control,
@@ -221,7 +221,7 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     def load() -> Load:
         store = server.objects.statistics()
         tasks = server.tasks
-        slots = settings.resources["CPU"] // UNIT
+        slots = slots_of(settings.resources)
         free = store.capacity - store.used
         return Load(tasks.load, slots, tasks.run_time, free, server.far.pulls.inbound)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
+from ..wire.copies import copies_of_arguments
 from .actor_routes import ActorRoutes
 from .far_peers import AnyPeer, FarPeer, FarPeers
-from .placing import Placing, declared, known_copies
+from .placing import Placing, declared
 from .pulls import Pulls
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class FarService:
             m.LocateActor: self._locate_actor,
             m.KillActor: self._kill_actor,
         }
-        server.tasks.copies_of = lambda task: known_copies(task, cluster.node_id)
+        server.tasks.copies_of = lambda task: copies_of_arguments(task.arguments, cluster.node_id)
         cluster.joined = self.placing.joined
         cluster.left = self._node_lost
         cluster.loaded = self._loaded
