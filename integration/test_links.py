@@ -15,7 +15,7 @@ import pytest
 
 import millpond
 from integration.conftest import MIB
-from millpond.cluster.links import FetchError
+from millpond.cluster.links import FetchError, FetchRequest, HandedOnError
 from millpond.errors import (
     CertificateError,
     ClusterError,
@@ -72,17 +72,27 @@ class Node:
     def load(self) -> Load:
         return Load(1, 2, 0.5, 100)
 
-    async def serve_fetch(
-        self, object_id: bytes, offset: int, size: int
-    ) -> AsyncIterator[memoryview]:
-        if object_id != b"object":
+    async def serve_fetch(self, request: FetchRequest) -> AsyncIterator[memoryview]:
+        if request.object_id == b"elsewhere":
+            raise HandedOnError(request.reader)
+        if request.object_id != b"object":
             raise FetchError("it is not here", gone=True)
-        whole = memoryview(OBJECT)[offset : offset + size]
-        for start in range(0, len(whole), 3 * MIB):
-            yield whole[start : start + 3 * MIB]
+        whole = memoryview(OBJECT)[request.offset : request.offset + request.size]
+        for start in range(0, len(whole), MIB):
+            yield whole[start : start + MIB]
             self.served += 1
             if self.stall:
                 await asyncio.Event().wait()
+
+
+async def fetch(
+    reader: Node, source: bytes, object_id: bytes, target: bytearray, offset: int = 0
+) -> list[int]:
+    """Fill a target; return how many bytes were there, each time that was told."""
+    told: list[int] = []
+    request = FetchRequest(object_id, offset, len(target), reader.info.node_id)
+    await reader.links.fetch(source, request, memoryview(target), told.append)
+    return told
 
 
 class Net:
@@ -219,8 +229,10 @@ def test_objects_are_fetched_whole_and_in_parts(tls: bool) -> None:
         for fetcher, source in ((two, b"one."), (one, b"two.")):
             for offset, size in ((0, len(OBJECT)), (1000, 3 * MIB), (len(OBJECT) - 1, 1), (7, 0)):
                 target = bytearray(size)
-                await fetcher.links.fetch(source, b"object", memoryview(target), offset)
+                told = await fetch(fetcher, source, b"object", target, offset)
                 assert target == OBJECT[offset : offset + size]
+                assert told == sorted(told)
+                assert told[-1:] == ([size] if size else [])
 
     run(scenario, tls=tls)
 
@@ -230,14 +242,16 @@ def test_an_object_that_is_not_there() -> None:
         await net.add("head")
         one = await net.add("one.")
         with pytest.raises(FetchError, match="not here") as caught:
-            await one.links.fetch(b"head", b"nothing", memoryview(bytearray(5)))
+            await fetch(one, b"head", b"nothing", bytearray(5))
         assert caught.value.gone
         with pytest.raises(FetchError, match="no member") as caught:
-            await one.links.fetch(b"gone", b"object", memoryview(bytearray(5)))
+            await fetch(one, b"gone", b"object", bytearray(5))
         assert not caught.value.gone
-        target = memoryview(bytearray(len(OBJECT) + 1))
         with pytest.raises(FetchError, match=r"bytes came instead of \d+"):
-            await one.links.fetch(b"head", b"object", target)
+            await fetch(one, b"head", b"object", bytearray(len(OBJECT) + 1))
+        with pytest.raises(HandedOnError) as handed:
+            await fetch(one, b"head", b"elsewhere", bytearray(5))
+        assert handed.value.node_id == b"one."
 
     run(scenario)
 
@@ -249,7 +263,7 @@ def test_a_node_that_is_not_the_one_that_is_meant() -> None:
         head, one, two = [await net.add(name) for name in ("head", "one.", "two.")]
         head.links._nodes[b"one."] = two.info
         with pytest.raises(FetchError, match=f"this is node {b'two.'.hex()}, not") as caught:
-            await head.links.fetch(b"one.", b"object", memoryview(bytearray(5)))
+            await fetch(head, b"one.", b"object", bytearray(5))
         assert not caught.value.gone
         wrong = c.NodeInfo(b"miss", one.info.address, "", 1, {}, 0, False)
         with pytest.raises(ClusterError, match=f"not {b'miss'.hex()}"):
@@ -263,7 +277,7 @@ def test_a_fetch_that_is_interrupted_says_how_far_it_came() -> None:
         head, one = await net.add("head"), await net.add("one.")
         one.stall = True
         target = bytearray(len(OBJECT))
-        fetching = asyncio.create_task(head.links.fetch(b"one.", b"object", memoryview(target)))
+        fetching = asyncio.create_task(fetch(head, b"one.", b"object", target))
         await until(lambda: one.served)
         await asyncio.sleep(0.05)
         await one.links.close()
@@ -281,10 +295,9 @@ def test_a_fetch_can_be_given_up() -> None:
     async def scenario(net: Net) -> None:
         head, one = await net.add("head"), await net.add("one.")
         one.stall = True
-        target = memoryview(bytearray(len(OBJECT)))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await head.links.fetch(b"one.", b"object", target)
+                await fetch(head, b"one.", b"object", bytearray(len(OBJECT)))
         assert head.links.send(b"one.", m.Shutdown())
 
     run(scenario)
@@ -364,16 +377,14 @@ def test_a_node_serves_the_objects_of_its_store() -> None:
             await until(lambda: bytes.fromhex(here) in one.joined)
             for ref, value in zip(refs, values, strict=True):
                 with pytest.raises(FetchError, match=r"has (\d+) bytes") as caught:
-                    await one.links.fetch(
-                        bytes.fromhex(here), ref.id, memoryview(bytearray(9 * MIB)), 0
-                    )
+                    await fetch(one, bytes.fromhex(here), ref.id, bytearray(9 * MIB))
                 size = int(str(caught.value).split(" has ")[1].split()[0])
                 target = bytearray(size)
-                await one.links.fetch(bytes.fromhex(here), ref.id, memoryview(target))
+                await fetch(one, bytes.fromhex(here), ref.id, target)
                 start = target.find(value[:64])
                 assert target[start : start + len(value)] == value
             with pytest.raises(FetchError, match="not in the store") as caught:
-                await one.links.fetch(bytes.fromhex(here), bytes(16), memoryview(bytearray(1)))
+                await fetch(one, bytes.fromhex(here), bytes(16), bytearray(1))
             assert caught.value.gone
 
         global TOKEN

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc.aio
-import msgspec
 
 from .. import errors
 from ..errors import CertificateError, ClusterError, HeadUnreachableError
 from ..wire.messages.cluster import ClusterSettings
-from .links import FetchError
+from .links import FetchError, HandedOnError
 
 if TYPE_CHECKING:
     from .certificates import Certificates
@@ -34,10 +33,10 @@ __all__ = [
     "OPTIONS",
     "SERVICE",
     "TARGET_KEY",
-    "FetchRequest",
     "channel_credentials",
     "channel_options",
     "explain",
+    "explain_fetch",
     "make_certificates",
     "refuse",
     "server_credentials",
@@ -59,6 +58,8 @@ ACCEPTED: Final = ("millpond-link", "accepted")
 
 #: metadata of a refusal: the name of our error
 _ERROR_KEY: Final = "millpond-error"
+#: and, in hexadecimal digits, the id of the node that is to be asked for an object
+_ELSEWHERE_KEY: Final = "millpond-elsewhere"
 #: A message of a stream is at most a piece of an object or a batch of frames.
 _MAX_MESSAGE_BYTES: Final = 16 << 20
 
@@ -79,14 +80,6 @@ OPTIONS: Final[Sequence[tuple[str, Any]]] = (
 _SIGNS_OF_TLS: Final = ("handshake", "SSL", "CERTIFICATE", "certificate")
 
 
-class FetchRequest(msgspec.Struct, array_like=True):
-    """Asks for ``size`` bytes of an object, from ``offset`` on."""
-
-    object_id: bytes
-    offset: int
-    size: int
-
-
 async def refuse(context: Any, error: Exception) -> None:
     """End a call with an error of ours, which `explain` raises on the other side."""
     code = grpc.StatusCode.FAILED_PRECONDITION
@@ -94,7 +87,10 @@ async def refuse(context: Any, error: Exception) -> None:
         code = grpc.StatusCode.UNAUTHENTICATED
     elif isinstance(error, FetchError) and error.gone:
         code = grpc.StatusCode.NOT_FOUND
-    await context.abort(code, str(error), ((_ERROR_KEY, type(error).__name__),))
+    metadata = [(_ERROR_KEY, type(error).__name__)]
+    if isinstance(error, HandedOnError):
+        metadata.append((_ELSEWHERE_KEY, error.node_id.hex()))
+    await context.abort(code, str(error), tuple(metadata))
 
 
 def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
@@ -116,6 +112,20 @@ def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
         )
     hint = " (it may be that one side uses TLS and the other does not)" if "losed" in text else ""
     return HeadUnreachableError(f"no millpond node answers at {address}: {text}{hint}")
+
+
+def explain_fetch(error: grpc.aio.AioRpcError, filled: int) -> FetchError:
+    """Return an error of ours for a fetch that failed.
+
+    Args:
+        error: of the call.
+        filled: bytes that came before.
+    """
+    elsewhere = dict(error.trailing_metadata() or ()).get(_ELSEWHERE_KEY, "")
+    if elsewhere:
+        return HandedOnError(bytes.fromhex(str(elsewhere)))
+    gone = error.code() is grpc.StatusCode.NOT_FOUND
+    return FetchError(error.details() or error.code().name, filled, gone=gone)
 
 
 def make_certificates(settings: ClusterSettings) -> Certificates:

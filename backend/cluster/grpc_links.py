@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc.aio
@@ -26,16 +26,16 @@ from .calls import (
     OPTIONS,
     SERVICE,
     TARGET_KEY,
-    FetchRequest,
     channel_credentials,
     channel_options,
     explain,
+    explain_fetch,
     make_certificates,
     refuse,
     server_credentials,
 )
 from .link import Link
-from .links import FetchError, LinkEvents
+from .links import FetchError, FetchRequest, LinkEvents
 from .membership import Membership
 from .roles import TICK, HeadRole, MemberRole, Role
 from .security import check_caller, credentials
@@ -51,8 +51,6 @@ _log = logging.getLogger("millpond.cluster")
 _ANSWER: Final = 10.0
 #: seconds that links get to send their last words
 _CLOSE: Final = 1.0
-#: bytes of an object in one message
-_PIECE: Final = 1 << 20
 
 _encode = msgspec.msgpack.encode
 
@@ -164,11 +162,22 @@ class GrpcLinks:
         self._events.on_left(node_id, reason)
 
     async def fetch(
-        self, node_id: bytes, object_id: bytes, target: memoryview, offset: int = 0
+        self,
+        node_id: bytes,
+        request: FetchRequest,
+        target: memoryview,
+        filled: Callable[[int], None],
     ) -> None:
-        """Fill ``target`` with an object's bytes, from ``offset`` on, that another node has.
+        """Fill ``target``, which is as long as what is asked for, from another node.
+
+        Args:
+            node_id: the node.
+            request: what is asked for.
+            target: where the bytes go.
+            filled: told how many bytes are there, each time that some came.
 
         Raises:
+            HandedOnError: another node is to be asked.
             FetchError: the node does not have it, or the transfer was interrupted.
         """
         node = self._nodes.get(node_id)
@@ -177,30 +186,29 @@ class GrpcLinks:
         channel = self._channels.get(node_id)
         if channel is None:
             channel = self._channels[node_id] = self._open(node.address)
-        request = _encode(FetchRequest(object_id, offset, target.nbytes))
         call = channel.unary_stream(f"/{SERVICE}/{FETCH}")(
-            request, metadata=(*self._metadata, (TARGET_KEY, node_id.hex()))
+            _encode(request), metadata=(*self._metadata, (TARGET_KEY, node_id.hex()))
         )
-        filled = 0
+        came = 0
         try:
             while (piece := await call.read()) is not grpc.aio.EOF:
-                if filled + len(piece) > target.nbytes:
-                    raise FetchError("more bytes came than were asked for", filled)
-                target[filled : filled + len(piece)] = piece
-                filled += len(piece)
+                if came + len(piece) > target.nbytes:
+                    raise FetchError("more bytes came than were asked for", came)
+                target[came : came + len(piece)] = piece
+                came += len(piece)
+                filled(came)
         except grpc.aio.AioRpcError as error:
-            gone = error.code() is grpc.StatusCode.NOT_FOUND
-            raise FetchError(error.details() or error.code().name, filled, gone=gone) from None
+            raise explain_fetch(error, came) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             # The channel was closed, because its node left.
-            raise FetchError(f"node {node_id.hex()} left meanwhile", filled) from None
+            raise FetchError(f"node {node_id.hex()} left meanwhile", came) from None
         finally:
             call.cancel()
-        if filled != target.nbytes:
-            raise FetchError(f"{filled} bytes came instead of {target.nbytes}", filled)
+        if came != target.nbytes:
+            raise FetchError(f"{came} bytes came instead of {target.nbytes}", came)
 
     # --- as a client ---
 
@@ -346,11 +354,8 @@ class GrpcLinks:
         await self._admit(context)
         try:
             wanted = msgspec.msgpack.decode(request, type=FetchRequest)
-            async for found in self._events.serve_fetch(
-                wanted.object_id, wanted.offset, wanted.size
-            ):
-                for start in range(0, found.nbytes, _PIECE):
-                    yield bytes(found[start : start + _PIECE])
+            async for piece in self._events.serve_fetch(wanted):
+                yield bytes(piece)
         except (msgspec.DecodeError, FetchError) as error:
             failure = error if isinstance(error, FetchError) else FetchError(str(error))
             await refuse(context, failure)

@@ -34,7 +34,6 @@ from . import recorder, zygote
 from .actor_service import ActorService
 from .cluster_service import ClusterService
 from .far_service import FarService
-from .fetch_service import FetchService
 from .log_routes import LogRoutes
 from .lookahead import Lookahead
 from .memory_report import MemoryReporter
@@ -228,7 +227,6 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     cluster = ClusterService(info, load, settings.session_dir)
     if not settings.has_driver:
         cluster.alone = server.give_up  # nobody can use it any more
-    cluster.serve_fetch = FetchService(server.objects, settings.node_id).serve
     return cluster
 
 

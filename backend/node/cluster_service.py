@@ -18,6 +18,7 @@ from .dispatch import dispatch
 
 if TYPE_CHECKING:
     from ..cluster.grpc_links import GrpcLinks
+    from ..cluster.links import FetchRequest
 
 __all__ = ["ClusterService"]
 
@@ -56,8 +57,8 @@ class ClusterService:
         self.loaded: Callable[[bytes, Load], None] = lambda *_: None
         #: called when the cluster is lost: its head is gone, or gave this node up
         self.alone: Callable[[str], None] = lambda _: None
-        #: yields the bytes of an object: id, offset, size
-        self.serve_fetch: Callable[[bytes, int, int], AsyncIterator[memoryview]]
+        #: yields the bytes of an object
+        self.serve_fetch: Callable[[FetchRequest], AsyncIterator[memoryview]]
 
     async def open(self, settings: c.ClusterSettings) -> c.Joined:
         """Open this node's port, and join a cluster if the settings name one.

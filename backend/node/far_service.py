@@ -10,6 +10,7 @@ from ..wire import messages as m
 from ..wire.copies import copies_of_arguments
 from .actor_routes import ActorRoutes
 from .far_peers import AnyPeer, FarPeer, FarPeers
+from .fetch_service import FetchService
 from .placing import Placing, declared
 from .pulls import Pulls
 
@@ -45,6 +46,8 @@ class FarService:
         self.placing = Placing(cluster, self.peers, server.tasks.queue.pool.total)
         self.placing.expected_output = server.tasks.expected_output
         self.pulls = Pulls(server.objects, cluster, server.peer, loop)
+        self.fetches = FetchService(server.objects, cluster.node_id, self.pulls.arrival)
+        cluster.serve_fetch = self.fetches.serve
         self.actors = ActorRoutes(server.actors, self.placing, self.peers)
         self.node_id = cluster.node_id
         self._loop = loop

@@ -286,7 +286,10 @@ class NodeServer:
         workers, kills = len(self.pool.workers), self.memory.kills
         spilled = self.objects.spill_statistics()
         spill = None if spilled is None else asdict(spilled)
-        peer.send(m.NodeStatistics(message.request, store, pids, workers, kills, spill))
+        sent, received = self.far.fetches.sent, self.far.pulls.received
+        peer.send(
+            m.NodeStatistics(message.request, store, pids, workers, kills, spill, sent, received)
+        )
 
     def _session_state(self, peer: Peer, message: m.GetSessionState) -> None:
         resources = self.tasks.queue.pool
