@@ -6,130 +6,23 @@ import asyncio
 import importlib.util
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import millpond
 from integration.conftest import MIB
-from millpond.cluster.links import FetchError, FetchRequest, HandedOnError
-from millpond.errors import (
-    CertificateError,
-    ClusterError,
-    DuplicateNodeError,
-    VersionMismatchError,
-)
-from millpond.scheduler.placement import Load
+from integration.stand_ins import OBJECT, Net, fetch, run, until
+from millpond.cluster.links import FetchError, HandedOnError
+from millpond.errors import ClusterError
 from millpond.testing import Cluster
 from millpond.wire import messages as m
 from millpond.wire.messages import cluster as c
-
-if TYPE_CHECKING:
-    from millpond.cluster.grpc_links import GrpcLinks
 
 pytestmark = pytest.mark.skipif(
     not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
     reason="needs millpond[cluster]",
 )
-
-TOKEN = "t" * 32
-OBJECT = np.random.default_rng(1).bytes(5 * MIB + 17)
-
-
-class Node:
-    """A node that only keeps what it is told."""
-
-    def __init__(self, name: str) -> None:
-        self.info = c.NodeInfo(name.encode(), "", name, 1, {}, 0, False)
-        self.joined: list[bytes] = []
-        self.left: dict[bytes, str] = {}
-        self.messages: list[tuple[bytes, Any]] = []
-        self.loads: dict[bytes, Load] = {}
-        self.alone: list[str] = []
-        #: pieces served so far
-        self.served = 0
-        self.stall = False
-        self.links: GrpcLinks
-
-    def on_joined(self, node: c.NodeInfo) -> None:
-        self.joined.append(node.node_id)
-
-    def on_left(self, node_id: bytes, reason: str) -> None:
-        self.left[node_id] = reason
-
-    def on_load(self, node_id: bytes, load: Load) -> None:
-        self.loads[node_id] = load
-
-    def on_message(self, node_id: bytes, message: Any) -> None:
-        self.messages.append((node_id, message))
-
-    def on_alone(self, reason: str) -> None:
-        self.alone.append(reason)
-
-    def load(self) -> Load:
-        return Load(1, 2, 0.5, 100)
-
-    async def serve_fetch(self, request: FetchRequest) -> AsyncIterator[memoryview]:
-        if request.object_id == b"elsewhere":
-            raise HandedOnError(request.reader)
-        if request.object_id != b"object":
-            raise FetchError("it is not here", gone=True)
-        whole = memoryview(OBJECT)[request.offset : request.offset + request.size]
-        for start in range(0, len(whole), MIB):
-            yield whole[start : start + MIB]
-            self.served += 1
-            if self.stall:
-                await asyncio.Event().wait()
-
-
-async def fetch(
-    reader: Node, source: bytes, object_id: bytes, target: bytearray, offset: int = 0
-) -> list[int]:
-    """Fill a target; return how many bytes were there, each time that was told."""
-    told: list[int] = []
-    request = FetchRequest(object_id, offset, len(target), reader.info.node_id)
-    await reader.links.fetch(source, request, memoryview(target), told.append)
-    return told
-
-
-class Net:
-    """Nodes that are started and closed together."""
-
-    def __init__(self, stack: AsyncExitStack, *, tls: bool = False, patience: float = 5.0) -> None:
-        self._stack = stack
-        self._tls = tls
-        self._patience = patience
-        self.head = ""
-
-    async def add(self, name: str, files: c.TlsFiles | None = None) -> Node:
-        from millpond.cluster.grpc_links import GrpcLinks
-
-        node = Node(name)
-        settings = c.ClusterSettings(
-            self.head, "127.0.0.1", 0, TOKEN, self._tls, files, patience=self._patience
-        )
-        node.links = GrpcLinks(node.info, settings, node)
-        self._stack.push_async_callback(node.links.close)
-        await node.links.start()
-        node.info = node.links.info
-        self.head = self.head or node.info.address
-        return node
-
-
-def run(scenario: Callable[[Net], Awaitable[None]], **settings: Any) -> None:
-    async def body() -> None:
-        async with asyncio.timeout(30), AsyncExitStack() as stack:
-            await scenario(Net(stack, **settings))
-
-    asyncio.run(body())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110 - what it waits for says nothing of itself
-        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -205,18 +98,6 @@ def test_the_end_of_the_head_is_the_end_of_the_cluster() -> None:
         await until(lambda: one.alone and two.alone)
         assert one.alone == ["the head of the cluster was stopped"]
         assert set(one.left) == {b"head", b"two."}
-
-    run(scenario)
-
-
-def test_a_node_that_sends_garbage_is_thrown_out() -> None:
-    async def scenario(net: Net) -> None:
-        head, one, two = [await net.add(name) for name in ("head", "one.", "two.")]
-        one.links._links[b"head"]._out += b"\xff" * 100
-        one.links.send(b"head", m.Shutdown())
-        await until(lambda: one.alone and b"one." in two.left)
-        assert "no message" in head.left[b"one."]
-        assert head.links.send(b"two.", m.Shutdown())
 
     run(scenario)
 
@@ -303,64 +184,6 @@ def test_a_fetch_can_be_given_up() -> None:
     run(scenario)
 
 
-def test_two_nodes_of_one_id() -> None:
-    async def scenario(net: Net) -> None:
-        await net.add("head")
-        await net.add("one.")
-        with pytest.raises(DuplicateNodeError, match=b"one.".hex()):
-            await net.add("one.")
-        with pytest.raises(DuplicateNodeError, match="refused"):
-            await net.add("head")
-
-    run(scenario)
-
-
-def test_another_version_is_refused_with_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from millpond.cluster import grpc_links
-
-    async def scenario(net: Net) -> None:
-        await net.add("head")
-        monkeypatch.setattr(
-            grpc_links,
-            "credentials",
-            lambda token: (("millpond-token", token), ("millpond-version", "millpond 99")),
-        )
-        with pytest.raises(VersionMismatchError, match=rf"millpond 99.*protocol {m.PROTOCOL}"):
-            await net.add("one.")
-
-    run(scenario)
-
-
-def test_an_expired_certificate(tmp_path: Any) -> None:
-    import datetime as dt
-
-    from millpond.cluster.certificates import derived_certificates
-
-    long_ago = derived_certificates(TOKEN, dt.datetime(2001, 1, 1, tzinfo=dt.UTC))
-    paths = [tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem")]
-    contents = (long_ago.authority, long_ago.certificate, long_ago.key)
-    for path, content in zip(paths, contents, strict=True):
-        path.write_bytes(content)
-
-    async def scenario(net: Net) -> None:
-        await net.add("head")
-        with pytest.raises(CertificateError, match=r"ca\.pem is valid from 2000"):
-            await net.add("one.", c.TlsFiles(*map(str, paths)))
-
-    run(scenario, tls=True)
-
-
-def test_a_link_of_one_who_never_joined() -> None:
-    async def scenario(net: Net) -> None:
-        head, stranger = await net.add("head"), Net(net._stack)
-        other = await stranger.add("othr")
-        with pytest.raises(ClusterError, match="no member"):
-            await other.links._connect(head.info)
-        assert head.joined == []
-
-    run(scenario)
-
-
 def test_a_node_serves_the_objects_of_its_store() -> None:
     """In memory and spilled, from a real node to a stand-in that joined its cluster."""
     with Cluster(1, object_store_memory=32 * MIB) as cluster:
@@ -387,12 +210,7 @@ def test_a_node_serves_the_objects_of_its_store() -> None:
                 await fetch(one, bytes.fromhex(here), bytes(16), bytearray(1))
             assert caught.value.gone
 
-        global TOKEN
-        before, TOKEN = TOKEN, cluster._token
-        try:
-            run(scenario)
-        finally:
-            TOKEN = before
+        run(scenario, token=cluster._token)
         assert millpond.statistics().store.num_pinned == statistics.store.num_pinned
 
 

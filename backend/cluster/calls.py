@@ -7,12 +7,8 @@ process that forks ever does.
 from __future__ import annotations
 
 import datetime as dt
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
-
-# What goes wrong is told by our errors; the library would print it as well.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc.aio
 
@@ -70,6 +66,7 @@ OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # Large frames and a wide window: a third more bytes per second between two nodes.
     ("grpc.http2.max_frame_size", (1 << 24) - 1),
     ("grpc.http2.lookahead_bytes", _MAX_MESSAGE_BYTES),
@@ -132,22 +129,34 @@ def make_certificates(settings: ClusterSettings) -> Certificates:
     """Return this node's certificates: of the cluster's token, or from files.
 
     Raises:
-        CertificateError: the files are not usable.
+        CertificateError: the files, or this machine's clock, are not usable.
     """
-    from .certificates import derived_certificates, read_certificates
+    from .certificates import check_clock, derived_certificates, read_certificates
 
     now = dt.datetime.now(dt.UTC)
     if settings.files is not None:
         return read_certificates(settings.files, now)
-    return derived_certificates(settings.token, now)
+    check_clock(now)
+    return derived_certificates(settings.token)
 
 
-def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
-    """Return what a server needs to show its certificate and ask for the client's."""
-    return grpc.ssl_server_credentials(
-        [(certificates.key, certificates.certificate)],
-        root_certificates=certificates.authority,
-        require_client_auth=True,
+def server_credentials(
+    certificates: Certificates, begun: Callable[[], None]
+) -> grpc.ServerCredentials:
+    """Return what a server needs to show its certificate and ask for the client's.
+
+    Args:
+        certificates: of this node.
+        begun: called in a thread of the library when a handshake begins.
+    """
+    configuration = grpc.ssl_server_certificate_configuration(
+        [(certificates.key, certificates.certificate)], root_certificates=certificates.authority
+    )
+    # It is asked for another configuration then; None: there is none.
+    return grpc.dynamic_ssl_server_credentials(
+        configuration,
+        begun,  # type: ignore[arg-type]
+        require_client_authentication=True,
     )
 
 

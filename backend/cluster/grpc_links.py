@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
+
+# What goes wrong is told by our errors; the library would print it as well.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc.aio
 import msgspec
@@ -34,6 +38,7 @@ from .calls import (
     refuse,
     server_credentials,
 )
+from .handshakes import Handshakes, connected_to, parse_peer
 from .link import Link
 from .links import FetchError, FetchRequest, LinkEvents
 from .membership import Membership
@@ -82,6 +87,8 @@ class GrpcLinks:
         self._channels: dict[bytes, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._handshakes = Handshakes(lambda: connected_to(self._port), self._loop.time)
+        self._port = 0
         #: of the head that was joined
         self._head_address = ""
 
@@ -294,17 +301,28 @@ class GrpcLinks:
             if self._certificates is None:
                 port = server.add_insecure_port(address)
             else:
-                port = server.add_secure_port(address, server_credentials(self._certificates))
+                port = server.add_secure_port(
+                    address, server_credentials(self._certificates, self._handshake_begins)
+                )
         except RuntimeError as error:
             raise why_not_bound(settings.host, settings.port, str(error)) from None
+        self._port = port
         self.info = msgspec.structs.replace(
             self.info, address=join_address(reachable_host(settings.host), port)
         )
         await server.start()
         self._server = server
 
+    def _handshake_begins(self) -> None:
+        """Called by the library, in a thread of its own."""
+        connected = self._handshakes.begun()
+        self._loop.call_soon_threadsafe(self._handshakes.watch, connected)
+
     async def _admit(self, context: Any) -> None:
         """Check who calls, before anything that it sent is looked at."""
+        peer = parse_peer(context.peer())
+        if peer is not None:
+            self._handshakes.called(peer)
         metadata = context.invocation_metadata() or ()
         try:
             check_caller(metadata, self._settings.token)
@@ -356,9 +374,11 @@ class GrpcLinks:
             wanted = msgspec.msgpack.decode(request, type=FetchRequest)
             async for piece in self._events.serve_fetch(wanted):
                 yield bytes(piece)
-        except (msgspec.DecodeError, FetchError) as error:
-            failure = error if isinstance(error, FetchError) else FetchError(str(error))
-            await refuse(context, failure)
+        except FetchError as error:
+            await refuse(context, error)
+        except msgspec.DecodeError as error:
+            _log.warning("refused a fetch from %s: %s", context.peer(), error)
+            await refuse(context, FetchError(str(error)))
 
     # --- links ---
 
@@ -398,6 +418,7 @@ class GrpcLinks:
         while True:
             await asyncio.sleep(TICK)
             self._role.tick()
+            self._handshakes.check()
 
     def _spawn(self, work: Any, name: str = "") -> None:
         task = self._loop.create_task(work, name=name or None)
