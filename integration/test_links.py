@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -55,6 +56,62 @@ def test_a_message_larger_than_any_batch() -> None:
         assert head.messages == [(b"one.", blob)]
 
     run(scenario)
+
+
+def test_who_sends_to_a_slow_node_is_to_wait() -> None:
+    async def scenario(net: Net) -> None:
+        head, one = await net.add("head"), await net.add("one.")
+        taking = asyncio.Event()
+        link = head.links._links[b"one."]
+        read = link._read
+
+        async def read_slowly() -> bytes:
+            await taking.wait()
+            return await read()
+
+        link._read = read_slowly
+        paused: list[str] = []
+        sent = 0
+
+        def pause() -> Callable[[], None]:
+            paused.append("paused")
+            return lambda: paused.append("free")
+
+        while not paused:
+            one.links.send(b"head", m.FunctionBlob(sent, bytes(MIB)))
+            sent += 1
+            one.links.wait_for_room(b"head", pause)
+            await asyncio.sleep(0.001)
+            assert sent < 200
+        await asyncio.sleep(0.1)
+        assert paused == ["paused"]
+        taking.set()
+        await until(lambda: len(head.messages) == sent)
+        assert paused == ["paused", "free"]
+        assert [message.request for _, message in head.messages] == list(range(sent))
+        one.links.wait_for_room(b"head", pause)
+        assert len(paused) == 2
+
+    run(scenario, patience=60.0)
+
+
+def test_a_node_that_takes_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from millpond.cluster import link as link_module
+
+    monkeypatch.setattr(link_module, "_MOST", 32 * MIB)
+
+    async def scenario(net: Net) -> None:
+        head, one, two = [await net.add(name) for name in ("head", "one.", "two.")]
+        one.links._links[b"head"]._read = asyncio.Event().wait  # type: ignore[assignment]
+        while head.links.send(b"one.", m.FunctionBlob(0, bytes(MIB))):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert "it is too slow" in head.left[b"one."]
+        await until(lambda: b"one." in two.left)
+
+    run(scenario, patience=60.0)
+    assert [message for message in caplog.messages if "too slow" in message]
 
 
 def test_loads_are_passed_on() -> None:

@@ -39,7 +39,7 @@ from .calls import (
     server_credentials,
 )
 from .handshakes import Handshakes, connected_to, parse_peer
-from .link import Link
+from .link import Link, SlowPeerError
 from .links import FetchError, FetchRequest, LinkEvents
 from .membership import Membership
 from .roles import TICK, HeadRole, MemberRole, Role
@@ -151,6 +151,17 @@ class GrpcLinks:
             return False
         link.send(message)
         return True
+
+    def wait_for_room(self, node_id: bytes, pause: Callable[[], Callable[[], None]]) -> None:
+        """Have somebody who sends to a member wait, if that takes less than is sent to it.
+
+        Args:
+            node_id: the member.
+            pause: called if so; what it returns is called when that is over.
+        """
+        link = self._links.get(node_id)
+        if link is not None and link.crowded:
+            link.when_free(pause())
 
     def members(self) -> list[bytes]:
         """Return the nodes there are links with."""
@@ -399,6 +410,9 @@ class GrpcLinks:
             await link.run(lambda message: self._on_message(node.node_id, link, message))
         except ProtocolError as error:
             reason = f"it sent what is no message: {error}"
+            _log.warning("node %s: %s", node.node_id.hex(), reason)
+        except SlowPeerError as error:
+            reason = f"it is too slow: {error}"
             _log.warning("node %s: %s", node.node_id.hex(), reason)
         except grpc.aio.AioRpcError as error:
             reason = f"its connection broke: {error.details()}"

@@ -72,6 +72,14 @@ class Links(Protocol):
             False when that node is not (any more) a member.
         """
 
+    def wait_for_room(self, node_id: bytes, pause: Callable[[], Callable[[], None]]) -> None:
+        """Have somebody who sends to a member wait, if that takes less than is sent to it.
+
+        Args:
+            node_id: the member.
+            pause: called if so; what it returns is called when that is over.
+        """
+
     async def fetch(
         self,
         node_id: bytes,

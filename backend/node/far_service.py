@@ -99,6 +99,7 @@ class FarService:
             node_id = self.placing.place(task, message.shape, coming)
             if node_id != self.node_id and self.peers.send(node_id, owner, message):
                 peer.send(m.TaskPlaced(task.task_id, task.attempt, node_id))
+                self.peers.wait_for_room(peer, node_id)
             else:
                 self._tasks.submit(owner, message)
 

@@ -51,6 +51,8 @@ class Peer(asyncio.Protocol):
         #: it may look, and nothing else
         self.observes = False
         self.worker: Worker | None = None
+        #: pauses that have not ended
+        self._pauses = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A process connected."""
@@ -75,6 +77,17 @@ class Peer(asyncio.Protocol):
     def close(self) -> None:
         """End the connection."""
         self._transport.close()
+
+    def pause(self) -> Callable[[], None]:
+        """Read nothing from it, which so keeps what it sends, until what is returned is called."""
+        self._pauses += 1
+        self._transport.pause_reading()
+        return self._resume
+
+    def _resume(self) -> None:
+        self._pauses -= 1
+        if not self._pauses:
+            self._transport.resume_reading()
 
     def send(self, message: msgspec.Struct) -> None:
         """Send one message; nothing happens when the connection is closed."""
