@@ -157,9 +157,6 @@ async def _serve(
         spill_places(settings.spill, settings.session_dir),
     )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
-    server.tasks.stalemate = StalemateFinder(
-        server.ask_all, server.objects.waits_for_room, server.objects.recheck, loop
-    )
     server.lookahead = Lookahead(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     server.cluster = _cluster_service(settings, server)
@@ -181,7 +178,11 @@ async def _serve(
     server.tasks.pool = server.actors.pool = server.pool
     server.tasks.actors = server.actors
     server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
-    server.join(FarService(server, server.cluster, loop))
+    far = FarService(server, server.cluster, loop)
+    server.tasks.stalemate = StalemateFinder(
+        far.ask_all, server.objects.waits_for_room, server.objects.recheck, loop
+    )
+    server.join(far)
     if settings.cluster is not None and not await _open(settings.cluster, server.cluster, driver):
         server.pool.close()
         return

@@ -30,6 +30,7 @@ _log = logging.getLogger("millpond.node")
 _FROM_AFAR = frozenset(
     {
         *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
+        *(m.AskStanding, m.Standing, m.NodeStanding),
         *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
         *(m.CreateActor, m.LocateActor, m.KillActor, m.KillWorkerOf),
     }
@@ -124,6 +125,11 @@ class FarPeers:
             self.wait_for_room(peer, message.target)
         else:
             peer.send(self._obituary(message.target))
+
+    def ask_others(self, question: msgspec.Struct) -> list[bytes]:
+        """Send all other nodes a question; return who they are."""
+        others = [node_id for node_id in self._cluster.nodes if node_id != self.node_id]
+        return [node_id for node_id in others if self.send(node_id, self.node_id, question)]
 
     def wait_for_room(self, peer: AnyPeer, target: bytes) -> None:
         """Have a process of this node wait if the node of a target takes less than it gets."""
