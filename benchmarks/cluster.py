@@ -22,6 +22,8 @@ from millpond.testing import Cluster
 
 _MIB = 1 << 20
 _GIB = 1 << 30
+#: nodes that want one object at once, and its bytes
+_READERS, _SHARED = 8, 256 * _MIB
 #: nodes of the last two
 _NODES = 3
 #: blocks on each node, and their bytes
@@ -44,6 +46,10 @@ def main() -> None:
         rows.append((f"an object of 1 GiB from another node, {name}", f"{transfer / 1e9:.2f} GB/s"))
         rows.append(("the same, times the socket", f"{transfer / raw:.2f}"))
         rows.append((f"no-op tasks on another node, {name}", f"{tasks:,.0f}/s"))
+    rate, sent = _broadcast(repeats)
+    name = f"an object of {_SHARED // _MIB} MiB to {_READERS} nodes at once"
+    rows.append((f"{name}, together", f"{rate / 1e9:.2f} GB/s"))
+    rows.append(("the same: sent by the node that had it, times the object", f"{sent:.2f}"))
     with _three_nodes() as names:
         rows.append(("map over placed blocks: moved, of all bytes", f"{_map(names):.3f}"))
         rows.append(("shuffle: moved, of the bytes that must", f"{_shuffle(names):.3f}"))
@@ -113,6 +119,33 @@ def _between_two(*, tls: bool, repeats: int) -> tuple[float, float]:
             millpond.get([noop.remote() for _ in range(5_000)])
             tasks.append(5_000 / (time.perf_counter() - began))
     return statistics.median(rates), statistics.median(tasks)
+
+
+def _broadcast(repeats: int) -> tuple[float, float]:
+    """Return the bytes per second that all readers get together, and what part the first sent."""
+    names = [f"node{number}" for number in range(_READERS)]
+    with Cluster(num_nodes=0, object_store_memory=2 * _SHARED) as cluster:
+        for name in names:
+            cluster.add_node(resources={name: 1})
+        cluster.connect(num_cpus=0)
+
+        def read(block: Any) -> int:
+            return int(block[-1])
+
+        readers = [millpond.remote(resources={name: 1})(read) for name in names]
+        seconds, sent = [], []
+        for number in range(repeats + 1):
+            ref = millpond.put(np.full(_SHARED // 8, number))
+            before = millpond.statistics().sent_bytes
+            began = time.perf_counter()
+            if millpond.get([reader.remote(ref) for reader in readers]) != [number] * _READERS:
+                raise AssertionError("another object came")
+            seconds.append(time.perf_counter() - began)
+            sent.append((millpond.statistics().sent_bytes - before) / _SHARED)
+            del ref
+            time.sleep(_SETTLE)
+    # The first time goes into memory that was not used before.
+    return _READERS * _SHARED / statistics.median(seconds[1:]), statistics.median(sent[1:])
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import millpond
 from integration.conftest import MIB, eventually
 from millpond.api.joining import head_settings, join_settings, new_token
 from millpond.api.node_process import NodeProcess
+from millpond.api.session import connected_runtime
 from millpond.api.settings import Settings
 from millpond.errors import (
     AuthenticationError,
@@ -171,6 +172,39 @@ def test_a_node_that_hangs_is_given_up(cluster: Callable[..., Cluster]) -> None:
     # It was alive, and learns that it is not wanted any more.
     eventually(lambda: not psutil.pid_exists(victim.pid) or _is_zombie(victim.pid), "it ends")
     running.stop(victim)
+
+
+def test_what_a_slow_node_does_not_take_stays_with_who_sends_it(
+    cluster: Callable[..., Cluster],
+) -> None:
+    running = cluster(1, patience=60.0)
+    slow = running.add_node(resources={"slow": 1})
+    running.connect(num_cpus=0, object_store_memory=4096 * MIB)  # a part may be sent inline
+    unsent = connected_runtime().node._unsent
+    (here,) = (node for node in millpond.nodes() if node.is_here)
+
+    @millpond.remote(resources={"slow": 0.25}, num_cpus=0)
+    class Sizes:
+        def size(self, value: bytes) -> int:
+            return len(value)
+
+    def node_reads_no_more() -> bool:
+        left = len(unsent)
+        time.sleep(0.3)
+        return 0 < left == len(unsent)
+
+    actors = [Sizes.remote() for _ in range(4)]
+    assert millpond.get([each.size.remote(b"1") for each in actors]) == [1] * 4
+    before = psutil.Process(here.pid).memory_full_info().uss
+    os.kill(slow.pid, signal.SIGSTOP)
+    try:
+        refs = [each.size.remote(bytes(60_000)) for each in actors for _ in range(900)]
+        eventually(node_reads_no_more, "the node reads no more")
+        grown = psutil.Process(here.pid).memory_full_info().uss - before
+    finally:
+        os.kill(slow.pid, signal.SIGCONT)
+    assert millpond.get(refs) == [60_000] * len(refs)
+    assert grown < 128 * MIB
 
 
 def _is_zombie(pid: int) -> bool:

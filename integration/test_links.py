@@ -6,120 +6,24 @@ import asyncio
 import importlib.util
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import millpond
 from integration.conftest import MIB
-from millpond.cluster.links import FetchError
-from millpond.errors import (
-    CertificateError,
-    ClusterError,
-    DuplicateNodeError,
-    VersionMismatchError,
-)
-from millpond.scheduler.placement import Load
+from integration.stand_ins import OBJECT, Net, fetch, run, until
+from millpond.cluster.links import FetchError, HandedOnError
+from millpond.errors import ClusterError
 from millpond.testing import Cluster
 from millpond.wire import messages as m
 from millpond.wire.messages import cluster as c
-
-if TYPE_CHECKING:
-    from millpond.cluster.grpc_links import GrpcLinks
 
 pytestmark = pytest.mark.skipif(
     not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
     reason="needs millpond[cluster]",
 )
-
-TOKEN = "t" * 32
-OBJECT = np.random.default_rng(1).bytes(5 * MIB + 17)
-
-
-class Node:
-    """A node that only keeps what it is told."""
-
-    def __init__(self, name: str) -> None:
-        self.info = c.NodeInfo(name.encode(), "", name, 1, {}, 0, False)
-        self.joined: list[bytes] = []
-        self.left: dict[bytes, str] = {}
-        self.messages: list[tuple[bytes, Any]] = []
-        self.loads: dict[bytes, Load] = {}
-        self.alone: list[str] = []
-        #: pieces served so far
-        self.served = 0
-        self.stall = False
-        self.links: GrpcLinks
-
-    def on_joined(self, node: c.NodeInfo) -> None:
-        self.joined.append(node.node_id)
-
-    def on_left(self, node_id: bytes, reason: str) -> None:
-        self.left[node_id] = reason
-
-    def on_load(self, node_id: bytes, load: Load) -> None:
-        self.loads[node_id] = load
-
-    def on_message(self, node_id: bytes, message: Any) -> None:
-        self.messages.append((node_id, message))
-
-    def on_alone(self, reason: str) -> None:
-        self.alone.append(reason)
-
-    def load(self) -> Load:
-        return Load(1, 2, 0.5, 100)
-
-    async def serve_fetch(
-        self, object_id: bytes, offset: int, size: int
-    ) -> AsyncIterator[memoryview]:
-        if object_id != b"object":
-            raise FetchError("it is not here", gone=True)
-        whole = memoryview(OBJECT)[offset : offset + size]
-        for start in range(0, len(whole), 3 * MIB):
-            yield whole[start : start + 3 * MIB]
-            self.served += 1
-            if self.stall:
-                await asyncio.Event().wait()
-
-
-class Net:
-    """Nodes that are started and closed together."""
-
-    def __init__(self, stack: AsyncExitStack, *, tls: bool = False, patience: float = 5.0) -> None:
-        self._stack = stack
-        self._tls = tls
-        self._patience = patience
-        self.head = ""
-
-    async def add(self, name: str, files: c.TlsFiles | None = None) -> Node:
-        from millpond.cluster.grpc_links import GrpcLinks
-
-        node = Node(name)
-        settings = c.ClusterSettings(
-            self.head, "127.0.0.1", 0, TOKEN, self._tls, files, patience=self._patience
-        )
-        node.links = GrpcLinks(node.info, settings, node)
-        self._stack.push_async_callback(node.links.close)
-        await node.links.start()
-        node.info = node.links.info
-        self.head = self.head or node.info.address
-        return node
-
-
-def run(scenario: Callable[[Net], Awaitable[None]], **settings: Any) -> None:
-    async def body() -> None:
-        async with asyncio.timeout(30), AsyncExitStack() as stack:
-            await scenario(Net(stack, **settings))
-
-    asyncio.run(body())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110 - what it waits for says nothing of itself
-        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -152,6 +56,62 @@ def test_a_message_larger_than_any_batch() -> None:
         assert head.messages == [(b"one.", blob)]
 
     run(scenario)
+
+
+def test_who_sends_to_a_slow_node_is_to_wait() -> None:
+    async def scenario(net: Net) -> None:
+        head, one = await net.add("head"), await net.add("one.")
+        taking = asyncio.Event()
+        link = head.links._links[b"one."]
+        read = link._read
+
+        async def read_slowly() -> bytes:
+            await taking.wait()
+            return await read()
+
+        link._read = read_slowly
+        paused: list[str] = []
+        sent = 0
+
+        def pause() -> Callable[[], None]:
+            paused.append("paused")
+            return lambda: paused.append("free")
+
+        while not paused:
+            one.links.send(b"head", m.FunctionBlob(sent, bytes(MIB)))
+            sent += 1
+            one.links.wait_for_room(b"head", pause)
+            await asyncio.sleep(0.001)
+            assert sent < 200
+        await asyncio.sleep(0.1)
+        assert paused == ["paused"]
+        taking.set()
+        await until(lambda: len(head.messages) == sent)
+        assert paused == ["paused", "free"]
+        assert [message.request for _, message in head.messages] == list(range(sent))
+        one.links.wait_for_room(b"head", pause)
+        assert len(paused) == 2
+
+    run(scenario, patience=60.0)
+
+
+def test_a_node_that_takes_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from millpond.cluster import link as link_module
+
+    monkeypatch.setattr(link_module, "_MOST", 32 * MIB)
+
+    async def scenario(net: Net) -> None:
+        head, one, two = [await net.add(name) for name in ("head", "one.", "two.")]
+        one.links._links[b"head"]._read = asyncio.Event().wait  # type: ignore[assignment]
+        while head.links.send(b"one.", m.FunctionBlob(0, bytes(MIB))):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert "it is too slow" in head.left[b"one."]
+        await until(lambda: b"one." in two.left)
+
+    run(scenario, patience=60.0)
+    assert [message for message in caplog.messages if "too slow" in message]
 
 
 def test_loads_are_passed_on() -> None:
@@ -199,18 +159,6 @@ def test_the_end_of_the_head_is_the_end_of_the_cluster() -> None:
     run(scenario)
 
 
-def test_a_node_that_sends_garbage_is_thrown_out() -> None:
-    async def scenario(net: Net) -> None:
-        head, one, two = [await net.add(name) for name in ("head", "one.", "two.")]
-        one.links._links[b"head"]._out += b"\xff" * 100
-        one.links.send(b"head", m.Shutdown())
-        await until(lambda: one.alone and b"one." in two.left)
-        assert "no message" in head.left[b"one."]
-        assert head.links.send(b"two.", m.Shutdown())
-
-    run(scenario)
-
-
 @pytest.mark.parametrize("tls", [False, True])
 def test_objects_are_fetched_whole_and_in_parts(tls: bool) -> None:
     async def scenario(net: Net) -> None:
@@ -219,8 +167,10 @@ def test_objects_are_fetched_whole_and_in_parts(tls: bool) -> None:
         for fetcher, source in ((two, b"one."), (one, b"two.")):
             for offset, size in ((0, len(OBJECT)), (1000, 3 * MIB), (len(OBJECT) - 1, 1), (7, 0)):
                 target = bytearray(size)
-                await fetcher.links.fetch(source, b"object", memoryview(target), offset)
+                told = await fetch(fetcher, source, b"object", target, offset)
                 assert target == OBJECT[offset : offset + size]
+                assert told == sorted(told)
+                assert told[-1:] == ([size] if size else [])
 
     run(scenario, tls=tls)
 
@@ -230,14 +180,16 @@ def test_an_object_that_is_not_there() -> None:
         await net.add("head")
         one = await net.add("one.")
         with pytest.raises(FetchError, match="not here") as caught:
-            await one.links.fetch(b"head", b"nothing", memoryview(bytearray(5)))
+            await fetch(one, b"head", b"nothing", bytearray(5))
         assert caught.value.gone
         with pytest.raises(FetchError, match="no member") as caught:
-            await one.links.fetch(b"gone", b"object", memoryview(bytearray(5)))
+            await fetch(one, b"gone", b"object", bytearray(5))
         assert not caught.value.gone
-        target = memoryview(bytearray(len(OBJECT) + 1))
         with pytest.raises(FetchError, match=r"bytes came instead of \d+"):
-            await one.links.fetch(b"head", b"object", target)
+            await fetch(one, b"head", b"object", bytearray(len(OBJECT) + 1))
+        with pytest.raises(HandedOnError) as handed:
+            await fetch(one, b"head", b"elsewhere", bytearray(5))
+        assert handed.value.node_id == b"one."
 
     run(scenario)
 
@@ -249,7 +201,7 @@ def test_a_node_that_is_not_the_one_that_is_meant() -> None:
         head, one, two = [await net.add(name) for name in ("head", "one.", "two.")]
         head.links._nodes[b"one."] = two.info
         with pytest.raises(FetchError, match=f"this is node {b'two.'.hex()}, not") as caught:
-            await head.links.fetch(b"one.", b"object", memoryview(bytearray(5)))
+            await fetch(head, b"one.", b"object", bytearray(5))
         assert not caught.value.gone
         wrong = c.NodeInfo(b"miss", one.info.address, "", 1, {}, 0, False)
         with pytest.raises(ClusterError, match=f"not {b'miss'.hex()}"):
@@ -263,7 +215,7 @@ def test_a_fetch_that_is_interrupted_says_how_far_it_came() -> None:
         head, one = await net.add("head"), await net.add("one.")
         one.stall = True
         target = bytearray(len(OBJECT))
-        fetching = asyncio.create_task(head.links.fetch(b"one.", b"object", memoryview(target)))
+        fetching = asyncio.create_task(fetch(head, b"one.", b"object", target))
         await until(lambda: one.served)
         await asyncio.sleep(0.05)
         await one.links.close()
@@ -281,69 +233,10 @@ def test_a_fetch_can_be_given_up() -> None:
     async def scenario(net: Net) -> None:
         head, one = await net.add("head"), await net.add("one.")
         one.stall = True
-        target = memoryview(bytearray(len(OBJECT)))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await head.links.fetch(b"one.", b"object", target)
+                await fetch(head, b"one.", b"object", bytearray(len(OBJECT)))
         assert head.links.send(b"one.", m.Shutdown())
-
-    run(scenario)
-
-
-def test_two_nodes_of_one_id() -> None:
-    async def scenario(net: Net) -> None:
-        await net.add("head")
-        await net.add("one.")
-        with pytest.raises(DuplicateNodeError, match=b"one.".hex()):
-            await net.add("one.")
-        with pytest.raises(DuplicateNodeError, match="refused"):
-            await net.add("head")
-
-    run(scenario)
-
-
-def test_another_version_is_refused_with_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from millpond.cluster import grpc_links
-
-    async def scenario(net: Net) -> None:
-        await net.add("head")
-        monkeypatch.setattr(
-            grpc_links,
-            "credentials",
-            lambda token: (("millpond-token", token), ("millpond-version", "millpond 99")),
-        )
-        with pytest.raises(VersionMismatchError, match=rf"millpond 99.*protocol {m.PROTOCOL}"):
-            await net.add("one.")
-
-    run(scenario)
-
-
-def test_an_expired_certificate(tmp_path: Any) -> None:
-    import datetime as dt
-
-    from millpond.cluster.certificates import derived_certificates
-
-    long_ago = derived_certificates(TOKEN, dt.datetime(2001, 1, 1, tzinfo=dt.UTC))
-    paths = [tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem")]
-    contents = (long_ago.authority, long_ago.certificate, long_ago.key)
-    for path, content in zip(paths, contents, strict=True):
-        path.write_bytes(content)
-
-    async def scenario(net: Net) -> None:
-        await net.add("head")
-        with pytest.raises(CertificateError, match=r"ca\.pem is valid from 2000"):
-            await net.add("one.", c.TlsFiles(*map(str, paths)))
-
-    run(scenario, tls=True)
-
-
-def test_a_link_of_one_who_never_joined() -> None:
-    async def scenario(net: Net) -> None:
-        head, stranger = await net.add("head"), Net(net._stack)
-        other = await stranger.add("othr")
-        with pytest.raises(ClusterError, match="no member"):
-            await other.links._connect(head.info)
-        assert head.joined == []
 
     run(scenario)
 
@@ -364,24 +257,17 @@ def test_a_node_serves_the_objects_of_its_store() -> None:
             await until(lambda: bytes.fromhex(here) in one.joined)
             for ref, value in zip(refs, values, strict=True):
                 with pytest.raises(FetchError, match=r"has (\d+) bytes") as caught:
-                    await one.links.fetch(
-                        bytes.fromhex(here), ref.id, memoryview(bytearray(9 * MIB)), 0
-                    )
+                    await fetch(one, bytes.fromhex(here), ref.id, bytearray(9 * MIB))
                 size = int(str(caught.value).split(" has ")[1].split()[0])
                 target = bytearray(size)
-                await one.links.fetch(bytes.fromhex(here), ref.id, memoryview(target))
+                await fetch(one, bytes.fromhex(here), ref.id, target)
                 start = target.find(value[:64])
                 assert target[start : start + len(value)] == value
             with pytest.raises(FetchError, match="not in the store") as caught:
-                await one.links.fetch(bytes.fromhex(here), bytes(16), memoryview(bytearray(1)))
+                await fetch(one, bytes.fromhex(here), bytes(16), bytearray(1))
             assert caught.value.gone
 
-        global TOKEN
-        before, TOKEN = TOKEN, cluster._token
-        try:
-            run(scenario)
-        finally:
-            TOKEN = before
+        run(scenario, token=cluster._token)
         assert millpond.statistics().store.num_pinned == statistics.store.num_pinned
 
 

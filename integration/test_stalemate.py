@@ -5,10 +5,16 @@ Each case is a program of its own, so that no thread but its own counts.
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
 import pytest
+
+needs_grpc = pytest.mark.skipif(
+    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
+    reason="needs millpond[cluster]",
+)
 
 BEGIN = """
 import sys, threading, time
@@ -47,10 +53,10 @@ def put():
 """
 
 
-def outcome(program: str) -> str:
+def outcome(program: str, begin: str = BEGIN) -> str:
     """Run a program; return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", BEGIN + program, repr(sys.path)],
+        [sys.executable, "-c", begin + program, repr(sys.path)],
         capture_output=True,
         text=True,
         timeout=100,
@@ -162,3 +168,54 @@ assert millpond.get(ref)[0] == 1
 print("made")
 """)
     assert text == "too late\nmade\n"
+
+
+# --- on another node ----------------------------------------------------------------------------
+
+FAR = (
+    BEGIN.replace(
+        "millpond.init(num_cpus=2, object_store_memory=32 * MIB, spill=False, preload=[])",
+        """from millpond.testing import Cluster
+cluster = Cluster(0, object_store_memory=32 * MIB, spill=False)
+cluster.add_node(num_cpus=2, resources={"far": 10})
+cluster.connect(num_cpus=0, object_store_memory=32 * MIB, spill=False)
+""",
+    )
+    + """
+far = {"resources": {"far": 1}, "num_cpus": 0}
+keeper = Keeper.options(**far).remote()
+kept = make.options(**far).remote(20)
+millpond.get(keeper.keep.remote(kept))
+del kept
+"""
+)
+
+
+@needs_grpc
+def test_a_driver_of_another_node_may_free_what_a_task_waits_for() -> None:
+    told = outcome(
+        """
+made = make.options(**far).remote(20)
+time.sleep(5)                          # it works, and then it frees
+millpond.get(keeper.drop.remote())
+print(millpond.get(made).nbytes == 20 * MIB)
+cluster.shutdown()
+""",
+        FAR,
+    )
+    assert told.split() == ["True"]
+
+
+@needs_grpc
+def test_a_task_of_another_node_that_waits_for_ever_is_told_so() -> None:
+    told = outcome(
+        """
+try:
+    millpond.get(make.options(**far).remote(20))
+except ObjectStoreFullError as error:
+    print(type(error).__name__)
+cluster.shutdown()
+""",
+        FAR,
+    )
+    assert told.split() == ["ObjectStoreFullError"]

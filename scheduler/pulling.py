@@ -1,8 +1,10 @@
 """Which objects a node fetches from which other nodes, and when. Pure: events in, commands out.
 
 Objects are fetched in the order in which room for them was made, as many at a time as `limit`
-bytes allow, each from the source that this node asks least of at the moment. What a source did not
-deliver is had from another one. Not covered: room, and how bytes get here.
+bytes allow, each from the source that this node asks least of at the moment. A source may hand this
+node on to one that receives the object itself; see ``fanout``. What a source did not deliver is had
+from another one, or, where it was none of ours, from those that handed us on; which are then asked
+to serve it themselves. Not covered: room, and how bytes get here.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ class Fetch:
     object_id: bytes
     node_id: bytes
     offset: int
+    #: of this node: one more than its source may have
+    depth: int = 1
+    #: this node is not to be handed on
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ Command = Fetch | GiveUp
 
 
 class _Pull:
-    __slots__ = ("filled", "reason", "size", "source", "sources")
+    __slots__ = ("depth", "direct", "filled", "reason", "size", "source", "sources")
 
     def __init__(self, size: int, sources: list[bytes]) -> None:
         self.size = size
@@ -45,6 +51,10 @@ class _Pull:
         self.source: bytes | None = None
         #: bytes that are here
         self.filled = 0
+        #: how often it was handed on, and once more
+        self.depth = 1
+        #: it is not to be handed on (again)
+        self.direct = False
         #: what the last source said
         self.reason = "no node is known to have it"
 
@@ -87,6 +97,13 @@ class PullQueue:
         if pull is not None:
             pull.sources += [node_id for node_id in sources if node_id not in pull.sources]
 
+    def handed_on(self, object_id: bytes, node_id: bytes) -> list[Command]:
+        """The source has others to serve, and says who is to be asked instead."""
+        pull = self._pulls[object_id]
+        self._ended(pull)
+        pull.depth += 1
+        return [self._begin(object_id, pull, node_id)]
+
     def done(self, object_id: bytes) -> list[Command]:
         """An object is here."""
         pull = self._pulls.pop(object_id)
@@ -98,7 +115,9 @@ class PullQueue:
         pull = self._pulls[object_id]
         source = pull.source
         self._ended(pull)
-        pull.sources = [node_id for node_id in pull.sources if node_id != source]
+        if pull.depth == 1:
+            pull.sources = [node_id for node_id in pull.sources if node_id != source]
+        pull.depth, pull.direct = 1, True
         pull.filled = max(pull.filled, filled)
         pull.reason = reason
         return self._next()
@@ -118,11 +137,14 @@ class PullQueue:
                 break
             self._rng.shuffle(pull.sources)
             source = min(pull.sources, key=lambda node_id: self._asked.get(node_id, 0))
-            pull.source = source
-            self._in_flight += pull.size
-            self._asked[source] = self._asked.get(source, 0) + 1
-            commands.append(Fetch(object_id, source, pull.filled))
+            commands.append(self._begin(object_id, pull, source))
         return commands
+
+    def _begin(self, object_id: bytes, pull: _Pull, source: bytes) -> Fetch:
+        pull.source = source
+        self._in_flight += pull.size
+        self._asked[source] = self._asked.get(source, 0) + 1
+        return Fetch(object_id, source, pull.filled, pull.depth, pull.direct)
 
     def _ended(self, pull: _Pull) -> None:
         source = pull.source
@@ -141,4 +163,5 @@ class PullQueue:
         assert sum(self._asked.values()) == len(running)
         for pull in self._pulls.values():
             assert 0 <= pull.filled <= pull.size
-            assert pull.source is None or pull.source in pull.sources
+            assert pull.depth > 1 or pull.source is None or pull.source in pull.sources
+            assert not (pull.direct and pull.depth > 1)

@@ -21,6 +21,7 @@ __all__ = [
     "expecting",
     "pack_shape",
     "quantity",
+    "slots_of",
     "unpack_shape",
 ]
 
@@ -61,6 +62,11 @@ def amount(name: str, value: object) -> int:
 def quantity(counted: int) -> float:
     """Return counted units as the number a user would write."""
     return counted / UNIT
+
+
+def slots_of(resources: Mapping[str, int]) -> int:
+    """Return how many tasks of one CPU run side by side, of counted units."""
+    return resources.get("CPU", 0) // UNIT
 
 
 def pack_shape(shape: Mapping[str, int]) -> bytes:

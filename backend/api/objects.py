@@ -192,6 +192,8 @@ class Statistics:
         memory_kills: workers that were stopped because heap memory ran out, or their task used
             more than it declared.
         spill: what is kept outside memory; None when nothing is ever spilled.
+        sent_bytes: bytes of objects that other nodes of the cluster have read here.
+        received_bytes: bytes of objects that were read on other nodes.
     """
 
     store: StoreStatistics
@@ -199,6 +201,8 @@ class Statistics:
     processes: list[int]
     memory_kills: int
     spill: SpillStatistics | None = None
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 def statistics() -> Statistics:
@@ -208,4 +212,12 @@ def statistics() -> Statistics:
     answer = runtime.requests.ask(runtime.node, m.GetStatistics(0))
     store = StoreStatistics(**{f.name: answer.store[f.name] for f in fields(StoreStatistics)})
     spill = None if answer.spill is None else SpillStatistics(**answer.spill)
-    return Statistics(store, answer.workers, answer.pids, answer.memory_kills, spill)
+    return Statistics(
+        store,
+        answer.workers,
+        answer.pids,
+        answer.memory_kills,
+        spill,
+        answer.sent,
+        answer.received,
+    )

@@ -7,20 +7,15 @@ process that forks ever does.
 from __future__ import annotations
 
 import datetime as dt
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-# What goes wrong is told by our errors; the library would print it as well.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
 import grpc.aio
-import msgspec
 
 from .. import errors
 from ..errors import CertificateError, ClusterError, HeadUnreachableError
 from ..wire.messages.cluster import ClusterSettings
-from .links import FetchError
+from .links import FetchError, HandedOnError
 
 if TYPE_CHECKING:
     from .certificates import Certificates
@@ -34,10 +29,10 @@ __all__ = [
     "OPTIONS",
     "SERVICE",
     "TARGET_KEY",
-    "FetchRequest",
     "channel_credentials",
     "channel_options",
     "explain",
+    "explain_fetch",
     "make_certificates",
     "refuse",
     "server_credentials",
@@ -59,6 +54,8 @@ ACCEPTED: Final = ("millpond-link", "accepted")
 
 #: metadata of a refusal: the name of our error
 _ERROR_KEY: Final = "millpond-error"
+#: and, in hexadecimal digits, the id of the node that is to be asked for an object
+_ELSEWHERE_KEY: Final = "millpond-elsewhere"
 #: A message of a stream is at most a piece of an object or a batch of frames.
 _MAX_MESSAGE_BYTES: Final = 16 << 20
 
@@ -69,6 +66,7 @@ OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # Large frames and a wide window: a third more bytes per second between two nodes.
     ("grpc.http2.max_frame_size", (1 << 24) - 1),
     ("grpc.http2.lookahead_bytes", _MAX_MESSAGE_BYTES),
@@ -79,14 +77,6 @@ OPTIONS: Final[Sequence[tuple[str, Any]]] = (
 _SIGNS_OF_TLS: Final = ("handshake", "SSL", "CERTIFICATE", "certificate")
 
 
-class FetchRequest(msgspec.Struct, array_like=True):
-    """Asks for ``size`` bytes of an object, from ``offset`` on."""
-
-    object_id: bytes
-    offset: int
-    size: int
-
-
 async def refuse(context: Any, error: Exception) -> None:
     """End a call with an error of ours, which `explain` raises on the other side."""
     code = grpc.StatusCode.FAILED_PRECONDITION
@@ -94,7 +84,10 @@ async def refuse(context: Any, error: Exception) -> None:
         code = grpc.StatusCode.UNAUTHENTICATED
     elif isinstance(error, FetchError) and error.gone:
         code = grpc.StatusCode.NOT_FOUND
-    await context.abort(code, str(error), ((_ERROR_KEY, type(error).__name__),))
+    metadata = [(_ERROR_KEY, type(error).__name__)]
+    if isinstance(error, HandedOnError):
+        metadata.append((_ELSEWHERE_KEY, error.node_id.hex()))
+    await context.abort(code, str(error), tuple(metadata))
 
 
 def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
@@ -118,26 +111,52 @@ def explain(error: grpc.aio.AioRpcError, address: str) -> ClusterError:
     return HeadUnreachableError(f"no millpond node answers at {address}: {text}{hint}")
 
 
+def explain_fetch(error: grpc.aio.AioRpcError, filled: int) -> FetchError:
+    """Return an error of ours for a fetch that failed.
+
+    Args:
+        error: of the call.
+        filled: bytes that came before.
+    """
+    elsewhere = dict(error.trailing_metadata() or ()).get(_ELSEWHERE_KEY, "")
+    if elsewhere:
+        return HandedOnError(bytes.fromhex(str(elsewhere)))
+    gone = error.code() is grpc.StatusCode.NOT_FOUND
+    return FetchError(error.details() or error.code().name, filled, gone=gone)
+
+
 def make_certificates(settings: ClusterSettings) -> Certificates:
     """Return this node's certificates: of the cluster's token, or from files.
 
     Raises:
-        CertificateError: the files are not usable.
+        CertificateError: the files, or this machine's clock, are not usable.
     """
-    from .certificates import derived_certificates, read_certificates
+    from .certificates import check_clock, derived_certificates, read_certificates
 
     now = dt.datetime.now(dt.UTC)
     if settings.files is not None:
         return read_certificates(settings.files, now)
-    return derived_certificates(settings.token, now)
+    check_clock(now)
+    return derived_certificates(settings.token)
 
 
-def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
-    """Return what a server needs to show its certificate and ask for the client's."""
-    return grpc.ssl_server_credentials(
-        [(certificates.key, certificates.certificate)],
-        root_certificates=certificates.authority,
-        require_client_auth=True,
+def server_credentials(
+    certificates: Certificates, begun: Callable[[], None]
+) -> grpc.ServerCredentials:
+    """Return what a server needs to show its certificate and ask for the client's.
+
+    Args:
+        certificates: of this node.
+        begun: called in a thread of the library when a handshake begins.
+    """
+    configuration = grpc.ssl_server_certificate_configuration(
+        [(certificates.key, certificates.certificate)], root_certificates=certificates.authority
+    )
+    # It is asked for another configuration then; None: there is none.
+    return grpc.dynamic_ssl_server_credentials(
+        configuration,
+        begun,  # type: ignore[arg-type]
+        require_client_authentication=True,
     )
 
 

@@ -22,14 +22,22 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ..errors import CertificateError
 from ..wire.messages.cluster import TlsFiles
 
-__all__ = ["NODE_NAME", "Certificates", "derived_certificates", "read_certificates"]
+__all__ = [
+    "NODE_NAME",
+    "Certificates",
+    "check_clock",
+    "derived_certificates",
+    "read_certificates",
+]
 
 #: The name in every certificate that a node makes; addresses do not matter where the authority is
 #: the cluster's own.
 NODE_NAME: Final = "node.millpond"
-#: The clocks of machines may differ by this much.
-_SKEW: Final = dt.timedelta(days=1)
-_VALIDITY: Final = dt.timedelta(days=3650)
+#: The same for all, so that it does not matter whose clock is wrong: only the token lets nodes in.
+_VALIDITY: Final = (
+    dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+    dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC),
+)
 _ORDER_OF_P256: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -50,12 +58,19 @@ class Certificates:
     name: str | None
 
 
-def derived_certificates(token: str, now: dt.datetime) -> Certificates:
-    """Make certificates for one node of the cluster of this token."""
+def derived_certificates(
+    token: str, validity: tuple[dt.datetime, dt.datetime] = _VALIDITY
+) -> Certificates:
+    """Make certificates for one node of the cluster of this token.
+
+    Args:
+        token: of the cluster.
+        validity: when they begin and end to be valid.
+    """
     authority_key = _authority_key(token)
     authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "millpond cluster")])
     authority = (
-        _builder(authority_name, authority_name, authority_key.public_key(), now)
+        _builder(authority_name, authority_name, authority_key.public_key(), validity)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(authority_key, hashes.SHA256())
@@ -64,7 +79,7 @@ def derived_certificates(token: str, now: dt.datetime) -> Certificates:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NODE_NAME)])
     both_ways = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     certificate = (
-        _builder(name, authority_name, key.public_key(), now)
+        _builder(name, authority_name, key.public_key(), validity)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(both_ways), critical=False)
@@ -83,6 +98,19 @@ def derived_certificates(token: str, now: dt.datetime) -> Certificates:
     )
 
 
+def check_clock(now: dt.datetime) -> None:
+    """Refuse a clock by which no certificate of a cluster is valid.
+
+    Raises:
+        CertificateError: it is one that was never set.
+    """
+    if now < _VALIDITY[0]:
+        raise CertificateError(
+            f"by the clock of this machine it is {now:%Y-%m-%d %H:%M} UTC, and no certificate of a "
+            f"cluster is valid before {_VALIDITY[0]:%Y}: set the clock"
+        )
+
+
 def _authority_key(token: str) -> ec.EllipticCurvePrivateKey:
     # 16 bytes more than the order has, so that the remainder is as good as uniform.
     derived = HKDF(
@@ -93,7 +121,10 @@ def _authority_key(token: str) -> ec.EllipticCurvePrivateKey:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: dt.datetime
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    validity: tuple[dt.datetime, dt.datetime],
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -101,8 +132,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(now + _VALIDITY)
+        .not_valid_before(validity[0])
+        .not_valid_after(validity[1])
     )
 
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
+
+# What goes wrong is told by our errors; the library would print it as well.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc.aio
 import msgspec
@@ -26,16 +30,17 @@ from .calls import (
     OPTIONS,
     SERVICE,
     TARGET_KEY,
-    FetchRequest,
     channel_credentials,
     channel_options,
     explain,
+    explain_fetch,
     make_certificates,
     refuse,
     server_credentials,
 )
-from .link import Link
-from .links import FetchError, LinkEvents
+from .handshakes import Handshakes, connected_to, parse_peer
+from .link import Link, SlowPeerError
+from .links import FetchError, FetchRequest, LinkEvents
 from .membership import Membership
 from .roles import TICK, HeadRole, MemberRole, Role
 from .security import check_caller, credentials
@@ -51,8 +56,6 @@ _log = logging.getLogger("millpond.cluster")
 _ANSWER: Final = 10.0
 #: seconds that links get to send their last words
 _CLOSE: Final = 1.0
-#: bytes of an object in one message
-_PIECE: Final = 1 << 20
 
 _encode = msgspec.msgpack.encode
 
@@ -84,6 +87,8 @@ class GrpcLinks:
         self._channels: dict[bytes, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._handshakes = Handshakes(lambda: connected_to(self._port), self._loop.time)
+        self._port = 0
         #: of the head that was joined
         self._head_address = ""
 
@@ -147,6 +152,17 @@ class GrpcLinks:
         link.send(message)
         return True
 
+    def wait_for_room(self, node_id: bytes, pause: Callable[[], Callable[[], None]]) -> None:
+        """Have somebody who sends to a member wait, if that takes less than is sent to it.
+
+        Args:
+            node_id: the member.
+            pause: called if so; what it returns is called when that is over.
+        """
+        link = self._links.get(node_id)
+        if link is not None and link.crowded:
+            link.when_free(pause())
+
     def members(self) -> list[bytes]:
         """Return the nodes there are links with."""
         return list(self._links)
@@ -164,11 +180,22 @@ class GrpcLinks:
         self._events.on_left(node_id, reason)
 
     async def fetch(
-        self, node_id: bytes, object_id: bytes, target: memoryview, offset: int = 0
+        self,
+        node_id: bytes,
+        request: FetchRequest,
+        target: memoryview,
+        filled: Callable[[int], None],
     ) -> None:
-        """Fill ``target`` with an object's bytes, from ``offset`` on, that another node has.
+        """Fill ``target``, which is as long as what is asked for, from another node.
+
+        Args:
+            node_id: the node.
+            request: what is asked for.
+            target: where the bytes go.
+            filled: told how many bytes are there, each time that some came.
 
         Raises:
+            HandedOnError: another node is to be asked.
             FetchError: the node does not have it, or the transfer was interrupted.
         """
         node = self._nodes.get(node_id)
@@ -177,30 +204,29 @@ class GrpcLinks:
         channel = self._channels.get(node_id)
         if channel is None:
             channel = self._channels[node_id] = self._open(node.address)
-        request = _encode(FetchRequest(object_id, offset, target.nbytes))
         call = channel.unary_stream(f"/{SERVICE}/{FETCH}")(
-            request, metadata=(*self._metadata, (TARGET_KEY, node_id.hex()))
+            _encode(request), metadata=(*self._metadata, (TARGET_KEY, node_id.hex()))
         )
-        filled = 0
+        came = 0
         try:
             while (piece := await call.read()) is not grpc.aio.EOF:
-                if filled + len(piece) > target.nbytes:
-                    raise FetchError("more bytes came than were asked for", filled)
-                target[filled : filled + len(piece)] = piece
-                filled += len(piece)
+                if came + len(piece) > target.nbytes:
+                    raise FetchError("more bytes came than were asked for", came)
+                target[came : came + len(piece)] = piece
+                came += len(piece)
+                filled(came)
         except grpc.aio.AioRpcError as error:
-            gone = error.code() is grpc.StatusCode.NOT_FOUND
-            raise FetchError(error.details() or error.code().name, filled, gone=gone) from None
+            raise explain_fetch(error, came) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             # The channel was closed, because its node left.
-            raise FetchError(f"node {node_id.hex()} left meanwhile", filled) from None
+            raise FetchError(f"node {node_id.hex()} left meanwhile", came) from None
         finally:
             call.cancel()
-        if filled != target.nbytes:
-            raise FetchError(f"{filled} bytes came instead of {target.nbytes}", filled)
+        if came != target.nbytes:
+            raise FetchError(f"{came} bytes came instead of {target.nbytes}", came)
 
     # --- as a client ---
 
@@ -286,17 +312,28 @@ class GrpcLinks:
             if self._certificates is None:
                 port = server.add_insecure_port(address)
             else:
-                port = server.add_secure_port(address, server_credentials(self._certificates))
+                port = server.add_secure_port(
+                    address, server_credentials(self._certificates, self._handshake_begins)
+                )
         except RuntimeError as error:
             raise why_not_bound(settings.host, settings.port, str(error)) from None
+        self._port = port
         self.info = msgspec.structs.replace(
             self.info, address=join_address(reachable_host(settings.host), port)
         )
         await server.start()
         self._server = server
 
+    def _handshake_begins(self) -> None:
+        """Called by the library, in a thread of its own."""
+        connected = self._handshakes.begun()
+        self._loop.call_soon_threadsafe(self._handshakes.watch, connected)
+
     async def _admit(self, context: Any) -> None:
         """Check who calls, before anything that it sent is looked at."""
+        peer = parse_peer(context.peer())
+        if peer is not None:
+            self._handshakes.called(peer)
         metadata = context.invocation_metadata() or ()
         try:
             check_caller(metadata, self._settings.token)
@@ -346,14 +383,13 @@ class GrpcLinks:
         await self._admit(context)
         try:
             wanted = msgspec.msgpack.decode(request, type=FetchRequest)
-            async for found in self._events.serve_fetch(
-                wanted.object_id, wanted.offset, wanted.size
-            ):
-                for start in range(0, found.nbytes, _PIECE):
-                    yield bytes(found[start : start + _PIECE])
-        except (msgspec.DecodeError, FetchError) as error:
-            failure = error if isinstance(error, FetchError) else FetchError(str(error))
-            await refuse(context, failure)
+            async for piece in self._events.serve_fetch(wanted):
+                yield bytes(piece)
+        except FetchError as error:
+            await refuse(context, error)
+        except msgspec.DecodeError as error:
+            _log.warning("refused a fetch from %s: %s", context.peer(), error)
+            await refuse(context, FetchError(str(error)))
 
     # --- links ---
 
@@ -375,6 +411,9 @@ class GrpcLinks:
         except ProtocolError as error:
             reason = f"it sent what is no message: {error}"
             _log.warning("node %s: %s", node.node_id.hex(), reason)
+        except SlowPeerError as error:
+            reason = f"it is too slow: {error}"
+            _log.warning("node %s: %s", node.node_id.hex(), reason)
         except grpc.aio.AioRpcError as error:
             reason = f"its connection broke: {error.details()}"
         finally:
@@ -393,6 +432,7 @@ class GrpcLinks:
         while True:
             await asyncio.sleep(TICK)
             self._role.tick()
+            self._handshakes.check()
 
     def _spawn(self, work: Any, name: str = "") -> None:
         task = self._loop.create_task(work, name=name or None)

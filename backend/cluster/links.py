@@ -7,7 +7,7 @@ on and joins again has a new id.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +17,20 @@ from millpond.scheduler.placement import Load
 from ..errors import MillpondError
 from ..wire.messages.cluster import NodeInfo
 
-__all__ = ["FetchError", "LinkEvents", "Links", "NodeInfo"]
+__all__ = ["FetchError", "FetchRequest", "HandedOnError", "LinkEvents", "Links", "NodeInfo"]
+
+
+class FetchRequest(msgspec.Struct, array_like=True, frozen=True):
+    """Asks a node for a part of an object's bytes."""
+
+    object_id: bytes
+    offset: int
+    size: int
+    #: the node that asks
+    reader: bytes
+    #: see ``millpond.scheduler.fanout``
+    depth: int = 1
+    direct: bool = False
 
 
 class FetchError(MillpondError):
@@ -25,7 +38,7 @@ class FetchError(MillpondError):
 
     Args:
         text: why.
-        filled: bytes of the target that were filled before.
+        filled: bytes of the target that were filled before, from its beginning.
         gone: the node answers, but does not have the object (any more).
     """
 
@@ -33,6 +46,18 @@ class FetchError(MillpondError):
         super().__init__(text)
         self.filled = filled
         self.gone = gone
+
+
+class HandedOnError(FetchError):
+    """The node serves others, and names one that the object can be had from.
+
+    Args:
+        node_id: that one.
+    """
+
+    def __init__(self, node_id: bytes) -> None:
+        super().__init__(f"node {node_id.hex()} is to be asked for it")
+        self.node_id = node_id
 
 
 class Links(Protocol):
@@ -47,12 +72,31 @@ class Links(Protocol):
             False when that node is not (any more) a member.
         """
 
+    def wait_for_room(self, node_id: bytes, pause: Callable[[], Callable[[], None]]) -> None:
+        """Have somebody who sends to a member wait, if that takes less than is sent to it.
+
+        Args:
+            node_id: the member.
+            pause: called if so; what it returns is called when that is over.
+        """
+
     async def fetch(
-        self, node_id: bytes, object_id: bytes, target: memoryview, offset: int = 0
+        self,
+        node_id: bytes,
+        request: FetchRequest,
+        target: memoryview,
+        filled: Callable[[int], None],
     ) -> None:
-        """Fill ``target`` with an object's bytes, from ``offset`` on, that another node has.
+        """Fill ``target``, which is as long as what is asked for, from another node.
+
+        Args:
+            node_id: the node.
+            request: what is asked for.
+            target: where the bytes go.
+            filled: told how many bytes are there, each time that some came.
 
         Raises:
+            HandedOnError: another node is to be asked.
             FetchError: the node does not have it, or the transfer was interrupted.
         """
 
@@ -78,9 +122,12 @@ class LinkEvents(Protocol):
     def load(self) -> Load:
         """How busy is this node?"""
 
-    def serve_fetch(self, object_id: bytes, offset: int, size: int) -> AsyncIterator[memoryview]:
-        """Yield the bytes of an object, in pieces of any length that stay valid until the next.
+    def serve_fetch(self, request: FetchRequest) -> AsyncIterator[memoryview]:
+        """Yield the bytes of an object, in pieces of 1 MiB at most.
+
+        A piece may change as soon as the loop turns, so it is copied before.
 
         Raises:
+            HandedOnError: another node is to be asked.
             FetchError: it is not here.
         """

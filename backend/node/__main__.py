@@ -22,7 +22,7 @@ from millpond.objectstore.fileio import is_full
 from millpond.objectstore.spill.storage import Storage
 from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
-from millpond.scheduler.resources import UNIT
+from millpond.scheduler.resources import slots_of
 
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
@@ -34,7 +34,6 @@ from . import recorder, zygote
 from .actor_service import ActorService
 from .cluster_service import ClusterService
 from .far_service import FarService
-from .fetch_service import FetchService
 from .log_routes import LogRoutes
 from .lookahead import Lookahead
 from .memory_report import MemoryReporter
@@ -158,14 +157,11 @@ async def _serve(
         spill_places(settings.spill, settings.session_dir),
     )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
-    server.tasks.stalemate = StalemateFinder(
-        server.ask_all, server.objects.waits_for_room, server.objects.recheck, loop
-    )
     server.lookahead = Lookahead(queue, server.objects, server.peer, loop)
     server.actors = ActorService(queue, server.tasks.pump, server.peer)
     server.cluster = _cluster_service(settings, server)
     logs = LogRoutes(server.cluster, server.tell_driver)
-    num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)
+    num_workers = max(1, slots_of(settings.resources))
     server.pool = WorkerPool(
         loop,
         control,
@@ -182,7 +178,11 @@ async def _serve(
     server.tasks.pool = server.actors.pool = server.pool
     server.tasks.actors = server.actors
     server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
-    server.join(FarService(server, server.cluster, loop))
+    far = FarService(server, server.cluster, loop)
+    server.tasks.stalemate = StalemateFinder(
+        far.ask_all, server.objects.waits_for_room, server.objects.recheck, loop
+    )
+    server.join(far)
     if settings.cluster is not None and not await _open(settings.cluster, server.cluster, driver):
         server.pool.close()
         return
@@ -221,7 +221,7 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     def load() -> Load:
         store = server.objects.statistics()
         tasks = server.tasks
-        slots = settings.resources["CPU"] // UNIT
+        slots = slots_of(settings.resources)
         free = store.capacity - store.used
         far = server.far
         return Load(tasks.load, slots, tasks.run_time, free, far.pulls.inbound, far.asked)
@@ -229,7 +229,6 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     cluster = ClusterService(info, load, settings.session_dir)
     if not settings.has_driver:
         cluster.alone = server.give_up  # nobody can use it any more
-    cluster.serve_fetch = FetchService(server.objects, settings.node_id).serve
     return cluster
 
 

@@ -14,9 +14,11 @@ from millpond.scheduler.placement import Load
 
 from ..errors import ClusterError
 from ..wire.messages import cluster as c
+from .dispatch import dispatch
 
 if TYPE_CHECKING:
     from ..cluster.grpc_links import GrpcLinks
+    from ..cluster.links import FetchRequest
 
 __all__ = ["ClusterService"]
 
@@ -55,8 +57,8 @@ class ClusterService:
         self.loaded: Callable[[bytes, Load], None] = lambda *_: None
         #: called when the cluster is lost: its head is gone, or gave this node up
         self.alone: Callable[[str], None] = lambda _: None
-        #: yields the bytes of an object: id, offset, size
-        self.serve_fetch: Callable[[bytes, int, int], AsyncIterator[memoryview]]
+        #: yields the bytes of an object
+        self.serve_fetch: Callable[[FetchRequest], AsyncIterator[memoryview]]
 
     async def open(self, settings: c.ClusterSettings) -> c.Joined:
         """Open this node's port, and join a cluster if the settings name one.
@@ -137,15 +139,8 @@ class ClusterService:
             self.loaded(node_id, load)
 
     def on_message(self, node_id: bytes, message: Any) -> None:
-        """Serve a message; a failure of ours is logged and does not end the link."""
-        handler = self.handlers.get(type(message))
-        if handler is None:
-            _log.warning("ignoring a %s message of a node", type(message).__name__)
-            return
-        try:
-            handler(node_id, message)
-        except Exception:  # noqa: BLE001 - one bad message must not end the node
-            _log.exception("handling a %s message of a node failed", type(message).__name__)
+        """Serve a message."""
+        dispatch(self.handlers, node_id, message)
 
     def on_alone(self, reason: str) -> None:
         """The cluster is lost: this node is one of its own now."""

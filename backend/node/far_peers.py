@@ -30,6 +30,7 @@ _log = logging.getLogger("millpond.node")
 _FROM_AFAR = frozenset(
     {
         *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
+        *(m.AskStanding, m.Standing, m.NodeStanding),
         *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
         *(m.CreateActor, m.LocateActor, m.KillActor, m.KillWorkerOf),
     }
@@ -46,6 +47,9 @@ class AnyPeer(Protocol):
     def send(self, message: msgspec.Struct) -> None:
         """Send one message; nothing happens when the process is gone."""
 
+    def pause(self) -> Callable[[], None]:
+        """Serve it no more until what is returned is called."""
+
 
 class FarPeer:
     """A process of another node, or, with an id of 4 bytes, that node."""
@@ -60,6 +64,10 @@ class FarPeer:
     def send(self, message: msgspec.Struct) -> None:
         """Send one message; nothing happens when the process is gone."""
         self._peers.send(self.process_id, self._peers.node_id, message)
+
+    def pause(self) -> Callable[[], None]:
+        """Nothing to do: its own node has it wait."""
+        return lambda: None
 
 
 class LocalProcesses(Protocol):
@@ -113,8 +121,21 @@ class FarPeers:
 
     def from_local(self, peer: AnyPeer, message: m.Routed) -> None:
         """A process of this node wants a message to be passed on."""
-        if not self._pass_on(message):
+        if self._pass_on(message):
+            self.wait_for_room(peer, message.target)
+        else:
             peer.send(self._obituary(message.target))
+
+    def ask_others(self, question: msgspec.Struct) -> list[bytes]:
+        """Send all other nodes a question; return who they are."""
+        others = [node_id for node_id in self._cluster.nodes if node_id != self.node_id]
+        return [node_id for node_id in others if self.send(node_id, self.node_id, question)]
+
+    def wait_for_room(self, peer: AnyPeer, target: bytes) -> None:
+        """Have a process of this node wait if the node of a target takes less than it gets."""
+        links = self._cluster.links
+        if links is not None:
+            links.wait_for_room(node_of(target), peer.pause)
 
     def local_process_died(self, process_id: bytes) -> None:
         """Tell the other nodes."""

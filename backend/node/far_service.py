@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
+from ..wire.copies import copies_of_arguments
+from ..wire.framing import encode_message
 from .actor_routes import ActorRoutes
 from .far_peers import AnyPeer, FarPeer, FarPeers
-from .placing import Placing, declared, known_copies
+from .fetch_service import FetchService
+from .placing import Placing, declared
 from .pulls import Pulls
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ class FarService:
         self.placing = Placing(cluster, self.peers, server.tasks.queue.pool.total)
         self.placing.expected_output = server.tasks.expected_output
         self.pulls = Pulls(server.objects, cluster, server.peer, loop)
+        self.fetches = FetchService(server.objects, cluster.node_id, self.pulls.arrival)
+        cluster.serve_fetch = self.fetches.serve
         self.actors = ActorRoutes(server.actors, self.placing, self.peers)
         self.node_id = cluster.node_id
         self._loop = loop
@@ -59,8 +64,12 @@ class FarService:
             m.CreateActor: self.actors.create,
             m.LocateActor: self._locate_actor,
             m.KillActor: self._kill_actor,
+            m.AskStanding: self._ask_standing,
+            m.NodeStanding: lambda peer, message: server.tasks.stalemate.told_by_node(
+                peer.process_id, message
+            ),
         }
-        server.tasks.copies_of = lambda task: known_copies(task, cluster.node_id)
+        server.tasks.copies_of = lambda task: copies_of_arguments(task.arguments, cluster.node_id)
         cluster.joined = self.placing.joined
         cluster.left = self._node_lost
         cluster.loaded = self._loaded
@@ -97,6 +106,7 @@ class FarService:
             node_id = self.placing.place(task, message.shape, coming)
             if node_id != self.node_id and self.peers.send(node_id, owner, message):
                 peer.send(m.TaskPlaced(task.task_id, task.attempt, node_id))
+                self.peers.wait_for_room(peer, node_id)
             else:
                 self._tasks.submit(owner, message)
 
@@ -125,6 +135,25 @@ class FarService:
     def _kill_actor(self, peer: AnyPeer, message: m.KillActor) -> None:
         """A process wants an actor to end."""
         self.actors.kill(peer, message, from_afar=isinstance(peer, FarPeer))
+
+    # --- whether anybody does anything ---
+
+    def ask_all(self, question: m.AskStanding) -> list[bytes]:
+        """Ask all nodes and their processes; return who they are, as far as is known."""
+        server = self._server
+        asked = [*server.ask_all(question), *self.peers.ask_others(question), self.node_id]
+        server.tasks.stalemate.told_by_node(self.node_id, self._standing(question))
+        return asked
+
+    def _ask_standing(self, peer: AnyPeer, message: m.AskStanding) -> None:
+        """Another node wants to know."""
+        for process_id, process in self._server.peers.items():
+            process.send(m.Routed(process_id, peer.process_id, encode_message(message)))
+        peer.send(self._standing(message))
+
+    def _standing(self, message: m.AskStanding) -> m.NodeStanding:
+        moved = self.pulls.received + self.fetches.sent
+        return m.NodeStanding(message.request, list(self._server.peers), moved)
 
     # --- what the other nodes need of this one ---
 

@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.placement import Copies, Load, Need, Placement, Rates
-from millpond.scheduler.resources import EXPECTED_MEMORY, covers, unpack_shape
+from millpond.scheduler.resources import EXPECTED_MEMORY, covers, slots_of, unpack_shape
 
 from ..wire import messages as m
-from ..wire.ids import node_of
+from ..wire.copies import places
 
 if TYPE_CHECKING:
     from ..wire.messages.cluster import NodeInfo
     from .cluster_service import ClusterService
     from .far_peers import FarPeers
 
-__all__ = ["Placing", "declared", "known_copies"]
+__all__ = ["Placing", "declared"]
 
 #: what moving bytes is taken to cost: the ratio of the two decides, and that to run times
 _RATES = Rates(network=1e9, disk=5e8)
@@ -52,7 +52,7 @@ class Placing:
 
     def joined(self, node: NodeInfo) -> None:
         """There is another node."""
-        slots = max(node.resources.get("CPU", 0) // 10_000, 1)
+        slots = max(slots_of(node.resources), 1)
         self._placement.join(node.node_id, node.resources, Load(0, slots, 0.0, node.store))
 
     def left(self, node_id: bytes) -> None:
@@ -79,7 +79,10 @@ class Placing:
         self._placement.report(self._here, self._cluster.load())
         stored = [each for each in task.arguments if each.value.kind == m.STORED]
         sizes = {each.object_id: each.value.size for each in stored}
-        where = {each.object_id: dict.fromkeys(_nodes(each), True) for each in stored}
+        where = {
+            each.object_id: dict.fromkeys(places(each.object_id, each.value.nodes), True)
+            for each in stored
+        }
         need = Need(declared(shape), sizes, self.expected_output(task))
         empty: Copies = {}
         chosen = self._placement.choose(need, lambda object_id: where.get(object_id, empty), coming)
@@ -132,19 +135,6 @@ class Placing:
         """A process of this node is gone."""
         for key in [key for key in self._asked if key[0] == owner]:
             del self._asked[key]
-
-
-def known_copies(task: m.Task, here: bytes) -> list[m.Copies]:
-    """Return where those arguments of a task are that this node need not have."""
-    return [
-        m.Copies(each.object_id, each.value.size, _nodes(each))
-        for each in task.arguments
-        if each.value.kind == m.STORED and (each.value.nodes or node_of(each.object_id) != here)
-    ]
-
-
-def _nodes(argument: m.Argument) -> list[bytes]:
-    return argument.value.nodes or [node_of(argument.object_id)]
 
 
 def declared(shape: bytes) -> dict[str, int]:

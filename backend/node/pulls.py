@@ -1,7 +1,8 @@
 """Fetches objects from other nodes into this one's store: carries out what `PullQueue` decides.
 
 A pulled object is one like any other: who waits for it is answered as soon as it is sealed. Its
-owner is told that there is a copy here, and deletes it with the others.
+owner is told that there is a copy here, and deletes it with the others. While it comes in, other
+nodes can read what is here already (``fetch_service``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from millpond.objectstore.spill.checked_file import CheckedDraft
 from millpond.scheduler.pulling import Command as PullCommand
 from millpond.scheduler.pulling import Fetch, GiveUp, PullQueue
 
-from ..cluster.links import FetchError
+from ..cluster.links import FetchError, FetchRequest, HandedOnError
 from ..wire.ids import owner_of
 from ..wire.messages import IN_ARENA, IN_FILE, UNREACHABLE, Copies, CopiesGone, CopiesMade, Location
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .far_peers import AnyPeer
     from .object_service import ObjectService
 
-__all__ = ["Pulls"]
+__all__ = ["Arrival", "Pulls"]
 
 _log = logging.getLogger("millpond.node")
 
@@ -33,16 +34,61 @@ _log = logging.getLogger("millpond.node")
 _IN_FLIGHT = 256 << 20
 
 
-class _Target:
-    """Where the bytes of one object go: a block of the arena, or a file."""
+class Arrival:
+    """An object that is coming in, to a block of the arena or to a file.
 
-    def __init__(self, block: memoryview, draft: CheckedDraft | None) -> None:
+    Attributes:
+        size: its bytes.
+        filled: how many of them are here.
+        depth: of this node, for the object; see ``millpond.scheduler.fanout``.
+        ended: it is sealed, or given up.
+    """
+
+    def __init__(self, size: int, block: memoryview, draft: CheckedDraft | None) -> None:
+        self.size = size
+        self.filled = 0
+        self.depth = 1
+        self.ended = False
         self._block = block
-        self.draft = draft
+        self._draft = draft
+        self._moved = asyncio.Event()
 
     @property
     def view(self) -> memoryview:
-        return self._block if self.draft is None else self.draft.view
+        """Its bytes; of a file that is complete, none."""
+        return self._block if self._draft is None else self._draft.view
+
+    def advance(self, filled: int) -> None:
+        """So many bytes are here."""
+        self.filled = filled
+        self._tell()
+
+    def end(self) -> None:
+        """Whoever pinned it is answered by the store now."""
+        self.ended = True
+        self._tell()
+
+    def _tell(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def moved(self) -> None:
+        """Wait until more is here, or no more will come this way."""
+        await self._moved.wait()
+
+    async def finish(self) -> None:
+        """All of it is here.
+
+        Raises:
+            OSError: its file could not be written.
+        """
+        if self._draft is not None:
+            await asyncio.to_thread(self._draft.finish)
+
+    def discard(self) -> None:
+        """Remove its file, if it has one."""
+        if self._draft is not None:
+            self._draft.discard()
 
 
 class Pulls:
@@ -67,7 +113,9 @@ class Pulls:
         self._peer = peer
         self._loop = loop
         self._queue = PullQueue(_IN_FLIGHT, random.Random())  # noqa: S311 - only spreads load
-        self._targets: dict[bytes, _Target] = {}
+        self._arrivals: dict[bytes, Arrival] = {}
+        #: bytes that came from other nodes so far
+        self.received = 0
         #: nodes said to have an object that waits for room here
         self._sources: dict[bytes, list[bytes]] = {}
         self._fetches: set[asyncio.Task[None]] = set()
@@ -78,6 +126,10 @@ class Pulls:
     def inbound(self) -> int:
         """Bytes that are still to be received."""
         return self._queue.inbound
+
+    def arrival(self, object_id: bytes) -> Arrival | None:
+        """Return an object that is coming in."""
+        return self._arrivals.get(object_id)
 
     def begin(self, copies: Iterable[Copies]) -> None:
         """Fetch those objects that are neither here nor on the way."""
@@ -94,9 +146,8 @@ class Pulls:
         """End all fetches."""
         for fetch in self._fetches:
             fetch.cancel()
-        for target in self._targets.values():
-            if target.draft is not None:
-                target.draft.discard()
+        for arrival in self._arrivals.values():
+            arrival.discard()
 
     def _make_room(self, copies: Copies, others: list[bytes]) -> None:
         self._sources[copies.object_id] = others
@@ -113,10 +164,10 @@ class Pulls:
         try:
             if location.kind == IN_ARENA:
                 view = self._objects.block(location.offset, location.size)
-                self._targets[object_id] = _Target(view, None)
+                self._arrivals[object_id] = Arrival(copies.size, view, None)
             elif location.kind == IN_FILE:
                 draft = CheckedDraft(location.path, copies.size)
-                self._targets[object_id] = _Target(memoryview(b""), draft)
+                self._arrivals[object_id] = Arrival(copies.size, memoryview(b""), draft)
             else:
                 _log.warning("object %s cannot be fetched: %s", object_id.hex(), location.reason)
                 return
@@ -135,23 +186,34 @@ class Pulls:
                 fetch.add_done_callback(self._fetches.discard)
 
     async def _fetch(self, fetch: Fetch) -> None:
-        object_id, target = fetch.object_id, self._targets[fetch.object_id]
+        object_id, arrival = fetch.object_id, self._arrivals[fetch.object_id]
         links = self._cluster.links
         assert links is not None, "only members are sources"
+        start, size = fetch.offset, arrival.size
+        request = FetchRequest(
+            object_id, start, size - start, self._cluster.node_id, fetch.depth, fetch.direct
+        )
+        arrival.depth = fetch.depth
+
+        def came(filled: int) -> None:
+            self.received += start + filled - arrival.filled
+            arrival.advance(start + filled)
+
         try:
-            await links.fetch(fetch.node_id, object_id, target.view, fetch.offset)
-            if target.draft is not None:
-                await asyncio.to_thread(target.draft.finish)
+            await links.fetch(fetch.node_id, request, arrival.view[start:size], came)
+            await arrival.finish()
+        except HandedOnError as error:
+            self._execute(self._queue.handed_on(object_id, error.node_id))
         except FetchError as error:
-            filled = max(error.filled, fetch.offset)
-            self._execute(self._queue.failed(object_id, filled, str(error)))
+            self._execute(self._queue.failed(object_id, start + error.filled, str(error)))
         except OSError as error:
             self._execute(self._queue.done(object_id))
             self._abort(object_id, f"{UNREACHABLE}it could not be written: {error}")
         else:
-            del self._targets[object_id]
+            del self._arrivals[object_id]
             commands = self._queue.done(object_id)
             self._objects.seal([object_id], secondary=True)
+            arrival.end()
             owner = self._peer(owner_of(object_id))
             if owner is None:
                 self._objects.delete([object_id])
@@ -165,7 +227,9 @@ class Pulls:
             owner.send(CopiesGone(self._cluster.node_id, [object_id]))
 
     def _abort(self, object_id: bytes, reason: str) -> None:
-        target = self._targets.pop(object_id, None)
-        if target is not None and target.draft is not None:
-            target.draft.discard()
+        arrival = self._arrivals.pop(object_id, None)
+        if arrival is not None:
+            arrival.discard()
         self._objects.abort([object_id], reason)
+        if arrival is not None:
+            arrival.end()

@@ -19,6 +19,7 @@ from ..wire.ids import NodeId, driver_of
 from ..wire.messages import cluster as c
 from .actor_service import ActorService
 from .cluster_service import ClusterService
+from .dispatch import dispatch
 from .far_peers import AnyPeer
 from .far_service import FarService
 from .lookahead import Lookahead
@@ -35,7 +36,7 @@ _log = logging.getLogger("millpond.node")
 #: seconds that workers get to flush their output at shutdown
 _FLUSH = 0.15
 #: what a process may ask that is no part of the session
-_FOR_OBSERVERS = (m.GetMemory, m.GetSessionState, c.GetCluster)
+_FOR_OBSERVERS: tuple[type, ...] = (m.GetMemory, m.GetSessionState, c.GetCluster)
 
 
 class Peer(asyncio.Protocol):
@@ -50,6 +51,8 @@ class Peer(asyncio.Protocol):
         #: it may look, and nothing else
         self.observes = False
         self.worker: Worker | None = None
+        #: pauses that have not ended
+        self._pauses = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A process connected."""
@@ -74,6 +77,17 @@ class Peer(asyncio.Protocol):
     def close(self) -> None:
         """End the connection."""
         self._transport.close()
+
+    def pause(self) -> Callable[[], None]:
+        """Read nothing from it, which so keeps what it sends, until what is returned is called."""
+        self._pauses += 1
+        self._transport.pause_reading()
+        return self._resume
+
+    def _resume(self) -> None:
+        self._pauses -= 1
+        if not self._pauses:
+            self._transport.resume_reading()
 
     def send(self, message: msgspec.Struct) -> None:
         """Send one message; nothing happens when the connection is closed."""
@@ -142,6 +156,7 @@ class NodeServer:
             m.ObjectsDescribed: lambda p, msg: self.reporter.described(p.process_id, msg),
             m.Shutdown: lambda _, __: self.shut_down(),
         }
+        self._for_observers = {kind: self._handlers[kind] for kind in _FOR_OBSERVERS}
 
     def join(self, far: FarService) -> None:
         """Be one of several nodes, or the only one."""
@@ -178,15 +193,8 @@ class NodeServer:
         return self._peers.get(process_id) or self.far.peers.peer(process_id)
 
     def handle(self, peer: AnyPeer, message: Any) -> None:
-        """Serve one message; a failure of ours is logged and does not end the node."""
-        handler = self._handlers.get(type(message))
-        if handler is None or (peer.observes and type(message) not in _FOR_OBSERVERS):
-            _log.warning("ignoring an unexpected %s message", type(message).__name__)
-            return
-        try:
-            handler(peer, message)
-        except Exception:  # noqa: BLE001 - one bad message must not end the session
-            _log.exception("handling a %s message failed", type(message).__name__)
+        """Serve one message."""
+        dispatch(self._for_observers if peer.observes else self._handlers, peer, message)
 
     def disconnected(self, peer: Peer) -> None:
         """A process is gone."""
@@ -291,7 +299,10 @@ class NodeServer:
         workers, kills = len(self.pool.workers), self.memory.kills
         spilled = self.objects.spill_statistics()
         spill = None if spilled is None else asdict(spilled)
-        peer.send(m.NodeStatistics(message.request, store, pids, workers, kills, spill))
+        sent, received = self.far.fetches.sent, self.far.pulls.received
+        peer.send(
+            m.NodeStatistics(message.request, store, pids, workers, kills, spill, sent, received)
+        )
 
     def _session_state(self, peer: Peer, message: m.GetSessionState) -> None:
         resources = self.tasks.queue.pool

@@ -2,8 +2,8 @@
 
 Without spilling, room comes only from a process that lets go of something. One that waits itself,
 for a result or for room, does not. So while somebody waits for room and nobody is known to work,
-all processes are asked again and again what they do; `scheduler.stalemate` knows what the answers
-mean.
+all processes are asked again and again what they do, on other nodes too: whoever holds something
+here may wait for one of them. `scheduler.stalemate` knows what the answers mean.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StalemateFinder:
     """Asks the processes of a session.
 
     Args:
-        ask: sends all of them a question; returns who they are.
+        ask: sends all processes and the other nodes a question; returns who they are.
         needed: whether anybody waits for room.
         found: called when nobody will ever go on by himself; `take` tells so once.
         loop: the node's event loop.
@@ -66,6 +66,12 @@ class StalemateFinder:
         """A process answers."""
         if message.request == self._round:
             self._now[process_id] = Standing(message.waiting, message.threads, message.served)
+
+    def told_by_node(self, node_id: bytes, message: m.NodeStanding) -> None:
+        """Another node answers, and says which processes will."""
+        if message.request == self._round:
+            self._asked |= frozenset(message.processes)
+            self._now[node_id] = Standing(1, 1, message.moved)
 
     def close(self) -> None:
         """Ask nobody any more."""

@@ -14,10 +14,11 @@ from ..errors import GetTimeoutError
 from ..serialization.exceptions import deserialize_exception
 from ..serialization.layout import SerializedValue
 from ..serialization.values import deserialize, serialize
+from ..wire.copies import places
 from ..wire.messages import FAILED, INLINE, STORED, Value
 from .call_sites import call_site
 from .current import ended_session
-from .objects import PENDING, Entry, dead, places, tried_from
+from .objects import PENDING, Entry, dead, tried_from
 from .refs import ObjectRef
 from .store_client import BytesGone
 from .waiter import Waiter
@@ -193,7 +194,7 @@ class Access:
         wanted = {entry.id: entry for entry in entries if pins[entry.id] is None}
         if not wanted:
             return pins, []
-        seen = {oid: (entry.rebuilds, places(entry)) for oid, entry in wanted.items()}
+        seen = {oid: (entry.rebuilds, places(oid, entry.nodes)) for oid, entry in wanted.items()}
         copies = self._objects.copies(wanted.values())
         found, lost = self._runtime.store.pin(list(wanted), copies)
         for object_id, pin in zip([oid for oid in wanted if oid not in lost], found, strict=True):

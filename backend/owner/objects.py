@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import ObjectLostError, OwnerDiedError
 from ..serialization.exceptions import serialize_error
+from ..wire.copies import copies_of, places
 from ..wire.ids import node_of, owner_of
 from ..wire.messages import FAILED, INLINE, STORED, Copies, Value
 from .call_sites import Site
@@ -32,7 +33,6 @@ __all__ = [
     "dead",
     "died_value",
     "lost_value",
-    "places",
     "tried_from",
 ]
 
@@ -232,12 +232,8 @@ class ObjectTable:
 
     def copies(self, entries: Iterable[Entry]) -> list[Copies]:
         """Return where those of these stored objects are that may not be on our own node."""
-        here = node_of(self.process_id)
-        return [
-            Copies(entry.id, entry.size, places(entry))
-            for entry in entries
-            if entry.nodes is not None or node_of(entry.id) != here
-        ]
+        stored = ((entry.id, entry.size, entry.nodes) for entry in entries)
+        return copies_of(stored, node_of(self.process_id))
 
     def add_copies(self, object_ids: Iterable[bytes], node_id: bytes) -> list[bytes]:
         """Note that a node has copies of owned objects; return those that were freed meanwhile."""
@@ -246,14 +242,16 @@ class ObjectTable:
             entry = self.entries.get(object_id)
             if entry is None or entry.state != STORED:
                 freed.append(object_id)
-            elif node_id not in places(entry):
-                entry.nodes = [*places(entry), node_id]
+                continue
+            known = places(object_id, entry.nodes)
+            if node_id not in known:
+                entry.nodes = [*known, node_id]
         return freed
 
     def drop_copies(self, entry: Entry, nodes: Iterable[bytes]) -> bool:
         """These nodes turned out not to have an object; whether others have it."""
         missing = frozenset(nodes) or {node_of(entry.id)}
-        left = [node_id for node_id in places(entry) if node_id not in missing]
+        left = [node_id for node_id in places(entry.id, entry.nodes) if node_id not in missing]
         if left:
             entry.nodes = left
         return bool(left)
@@ -369,11 +367,6 @@ class ObjectTable:
             assert entry.state == PENDING or being_rebuilt or not entry.waiters, object_id
             for count in (entry.borrows or {}).values():
                 assert count > 0, (object_id, entry.borrows)
-
-
-def places(entry: Entry) -> list[bytes]:
-    """Return the nodes that have the bytes of a stored object."""
-    return entry.nodes if entry.nodes is not None else [node_of(entry.id)]
 
 
 def tried_from(node_id: bytes, nodes: list[bytes]) -> list[bytes]:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SpillUnavailableError
 from ..wire import messages as m
-from ..wire.ids import following, node_of
+from ..wire.copies import places
+from ..wire.ids import following
 from .lineage import Lineage, Recipe, why_not
-from .objects import PENDING, Entry, Freed, lost_value, places
+from .objects import PENDING, Entry, Freed, lost_value
 from .tasks import PendingTask
 
 if TYPE_CHECKING:
@@ -189,8 +190,8 @@ class Rebuilding:
 
         A copy that nobody could read goes: the next reader must not find it.
         """
-        where = value.nodes or [node_of(entry.id)]
-        before = [node_id for node_id in places(entry) if node_id not in where]
+        where = places(entry.id, value.nodes)
+        before = [node_id for node_id in places(entry.id, entry.nodes) if node_id not in where]
         if entry.id not in task.lost:
             return [*where, *before] if before else value.nodes
         self._runtime.delete_elsewhere({node_id: [entry.id] for node_id in before})
@@ -198,7 +199,7 @@ class Rebuilding:
 
     def _settle_copies(self, entry: Entry, missing: list[bytes]) -> None:
         """Have one of the nodes that still have an object keep it, and forget damaged copies."""
-        keeper = self._runtime.node_near(places(entry)[0])
+        keeper = self._runtime.node_near(places(entry.id, entry.nodes)[0])
         if keeper is not None:
             keeper.send(m.KeepObjects([entry.id]))
         for node_id in missing:

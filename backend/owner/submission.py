@@ -17,6 +17,7 @@ import msgspec
 from ..errors import SpillUnavailableError, TaskCancelledError, WorkerCrashedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
+from ..wire.copies import places
 from ..wire.ids import following, node_of
 from .lease_pool import LeasedWorker, LeasePool
 from .memory_demand import MemoryDemand
@@ -331,7 +332,7 @@ class Submission:
             entry = self._runtime.objects.entries[argument.object_id]
             try:
                 known = argument.value
-                tried = tried_from(where, known.nodes or [node_of(entry.id)])
+                tried = tried_from(where, places(entry.id, known.nodes))
                 rebuilding = self._runtime.rebuilding.lost(entry, known.rebuilds, reason, tried)
             except SpillUnavailableError as error:
                 self.fail(task, serialize_error(error))

@@ -11,7 +11,8 @@ from ..serialization.arguments import fill_slots
 from ..serialization.layout import SerializedValue
 from ..serialization.values import deserialize, serialize
 from ..wire import messages as m
-from ..wire.ids import following, node_of, owner_of
+from ..wire.copies import copies_of_arguments, nodes_to_name
+from ..wire.ids import following, owner_of
 
 if TYPE_CHECKING:
     from ..owner.runtime import Runtime
@@ -76,11 +77,7 @@ class TaskIO:
 
     def _pin(self, arguments: list[m.Argument]) -> tuple[list[Pin], dict[bytes, str]]:
         here = self._runtime.node_id
-        copies = [
-            m.Copies(each.object_id, each.value.size, each.value.nodes or [node_of(each.object_id)])
-            for each in arguments
-            if each.value.nodes or node_of(each.object_id) != here
-        ]
+        copies = copies_of_arguments(arguments, here)
         return self._runtime.store.pin([each.object_id for each in arguments], copies)
 
     def _rebuilt_buffers(self, task: m.Task) -> list[Any]:
@@ -104,8 +101,6 @@ class TaskIO:
         stored: list[tuple[bytes, SerializedValue]] = []
         budget = _INLINE_BUDGET
         wanted = set(task.wanted)
-        here = self._runtime.node_id
-        nodes = [] if node_of(task.caller) == here else [here]
         for index, item in enumerate(returned):
             if wanted and index not in wanted:
                 continue
@@ -119,6 +114,7 @@ class TaskIO:
                 data = serialized.to_bytes()
                 values.append(m.Value(m.INLINE, data, len(data), contained))
             else:
+                nodes = nodes_to_name(task.caller, self._runtime.node_id)
                 stored.append((following(task.task_id, index), serialized))
                 values.append(m.Value(m.STORED, b"", serialized.size, contained, 0, nodes))
         if stored:

@@ -12,7 +12,12 @@ pytest.importorskip("cryptography")
 
 from cryptography import x509
 
-from millpond.cluster.certificates import Certificates, derived_certificates, read_certificates
+from millpond.cluster.certificates import (
+    Certificates,
+    check_clock,
+    derived_certificates,
+    read_certificates,
+)
 
 TOKEN = "t" * 32
 NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
@@ -29,8 +34,8 @@ def issued_by(certificate: bytes, authority: bytes) -> bool:
 
 
 def test_nodes_with_the_same_token_trust_each_other_and_no_others() -> None:
-    one, two = derived_certificates(TOKEN, NOW), derived_certificates(TOKEN, NOW)
-    stranger = derived_certificates(TOKEN + "x", NOW)
+    one, two = derived_certificates(TOKEN), derived_certificates(TOKEN)
+    stranger = derived_certificates(TOKEN + "x")
     assert one.key != two.key
     assert issued_by(one.certificate, two.authority)
     assert issued_by(two.certificate, one.authority)
@@ -39,18 +44,27 @@ def test_nodes_with_the_same_token_trust_each_other_and_no_others() -> None:
 
 
 def test_a_node_is_no_authority() -> None:
-    found = x509.load_pem_x509_certificate(derived_certificates(TOKEN, NOW).certificate)
+    found = x509.load_pem_x509_certificate(derived_certificates(TOKEN).certificate)
     assert not found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
-def test_clocks_may_differ_by_a_day() -> None:
-    found = x509.load_pem_x509_certificate(derived_certificates(TOKEN, NOW).certificate)
-    assert found.not_valid_before_utc <= NOW - dt.timedelta(hours=23)
-    assert found.not_valid_after_utc > NOW + dt.timedelta(days=3000)
+@pytest.mark.parametrize("year", [2020, 2026, 9999])
+def test_it_does_not_matter_how_far_clocks_are_apart(year: int) -> None:
+    clock = dt.datetime(year, 6, 1, tzinfo=dt.UTC)
+    check_clock(clock)
+    made = derived_certificates(TOKEN)
+    for pem in (made.authority, made.certificate):
+        found = x509.load_pem_x509_certificate(pem)
+        assert found.not_valid_before_utc < clock < found.not_valid_after_utc
+
+
+def test_a_clock_that_was_never_set_is_named() -> None:
+    with pytest.raises(CertificateError, match=r"it is 1970-01-01 00:00 UTC.*set the clock"):
+        check_clock(dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
 
 
 def test_keys_are_not_shown() -> None:
-    found = derived_certificates(TOKEN, NOW)
+    found = derived_certificates(TOKEN)
     assert "PRIVATE" not in repr(found)
 
 
@@ -62,7 +76,7 @@ def write(directory: Path, found: Certificates) -> TlsFiles:
 
 
 def test_certificates_are_read_from_files(tmp_path: Path) -> None:
-    made = derived_certificates(TOKEN, NOW)
+    made = derived_certificates(TOKEN)
     read = read_certificates(write(tmp_path, made), NOW)
     assert (read.authority, read.certificate, read.key) == (
         made.authority,
@@ -74,14 +88,15 @@ def test_certificates_are_read_from_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("days", [-2, 4000])
 def test_certificates_that_are_not_valid_now(tmp_path: Path, days: int) -> None:
-    files = write(tmp_path, derived_certificates(TOKEN, NOW))
+    validity = (NOW - dt.timedelta(days=1), NOW + dt.timedelta(days=3650))
+    files = write(tmp_path, derived_certificates(TOKEN, validity))
     with pytest.raises(CertificateError, match=r"ca\.pem is valid from 2029-12-31 .* it is 20"):
         read_certificates(files, NOW + dt.timedelta(days=days))
 
 
 def test_files_that_do_not_fit_each_other(tmp_path: Path) -> None:
-    made, other = derived_certificates(TOKEN, NOW), derived_certificates(TOKEN + "x", NOW)
-    key = derived_certificates(TOKEN, NOW).key
+    made, other = derived_certificates(TOKEN), derived_certificates(TOKEN + "x")
+    key = derived_certificates(TOKEN).key
     wrong_key = Certificates(made.authority, made.certificate, key, None)
     with pytest.raises(CertificateError, match=r"key\.pem is not that of .*cert\.pem"):
         read_certificates(write(tmp_path, wrong_key), NOW)
@@ -91,7 +106,7 @@ def test_files_that_do_not_fit_each_other(tmp_path: Path) -> None:
 
 
 def test_files_that_are_something_else(tmp_path: Path) -> None:
-    made = derived_certificates(TOKEN, NOW)
+    made = derived_certificates(TOKEN)
     files = write(tmp_path, Certificates(b"no certificate", made.certificate, made.key, None))
     with pytest.raises(CertificateError, match=r"ca\.pem is no certificate in PEM"):
         read_certificates(files, NOW)

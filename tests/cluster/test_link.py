@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from millpond.cluster.link import MAX_BATCH_BYTES, Link
+from millpond.cluster import link as link_module
+from millpond.cluster.link import MAX_BATCH_BYTES, Link, SlowPeerError
 from millpond.errors import ProtocolError
 from millpond.wire import messages as m
 
@@ -105,3 +106,84 @@ def test_what_came_before_the_break_is_served() -> None:
     with pytest.raises(ConnectionError, match="reset"):
         asyncio.run(scenario())
     assert got == [m.Shutdown()]
+
+
+class Slow(Pipe):
+    """A stream of which the other side takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taking = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        await self.taking.wait()
+        await super().write(data)
+
+
+def test_a_link_is_crowded_until_most_has_been_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "_CROWDED", 5 << 20)
+    monkeypatch.setattr(link_module, "_FREE", 2 << 20)
+    free: list[int] = []
+
+    async def scenario() -> None:
+        slow, back = Slow(), Pipe()
+        link = Link(back.read, slow.write, slow.end)
+        running = asyncio.create_task(link.run(lambda _: None))
+        for message in messages(5, size=1 << 20):
+            link.send(message)
+            assert not link.crowded or link.unsent > 5 << 20
+            await asyncio.sleep(0)
+        assert link.crowded
+        link.when_free(lambda: free.append(link.unsent))
+        await asyncio.sleep(0.01)
+        assert free == []
+        slow.taking.set()
+        while not free:  # noqa: ASYNC110 - each turn of the loop counts
+            await asyncio.sleep(0)
+        assert not link.crowded
+        link.close()
+        await back.end()
+        await running
+        assert link.unsent == 0
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+    (left,) = free
+    assert 1 << 20 < left <= 2 << 20
+
+
+@pytest.mark.parametrize("end", ["closed", "broken"])
+def test_who_waits_for_room_is_told_of_the_end(end: str) -> None:
+    free: list[str] = []
+
+    async def scenario() -> None:
+        slow, back = Slow(), Pipe()
+        link = Link(back.read, slow.write)
+        link.when_free(lambda: free.append(end))
+        running = asyncio.create_task(link.run(lambda _: None))
+        await asyncio.sleep(0)
+        if end == "closed":
+            link.close()
+        else:
+            await back.queue.put(ConnectionError("reset"))
+            with pytest.raises(ConnectionError):
+                await running
+        assert free == [end]
+        running.cancel()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_link_that_keeps_too_much_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "_MOST", 5 << 20)
+
+    async def scenario() -> None:
+        slow, back = Slow(), Pipe()
+        link = Link(back.read, slow.write)
+        running = asyncio.create_task(link.run(lambda _: None))
+        for message in messages(6, size=1 << 20):
+            await asyncio.sleep(0)
+            link.send(message)
+        await running
+
+    with pytest.raises(SlowPeerError, match=r"\d+ bytes waited to be sent"):
+        asyncio.run(asyncio.wait_for(scenario(), 10))

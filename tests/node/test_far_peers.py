@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -24,6 +25,14 @@ class Process:
     def __init__(self, process_id: bytes) -> None:
         self.process_id = process_id
         self.heard: list[Any] = []
+        self.paused = False
+
+    def pause(self) -> Callable[[], None]:
+        self.paused = True
+        return self.resume
+
+    def resume(self) -> None:
+        self.paused = False
 
     def send(self, message: Any) -> None:
         self.heard.append(message)
@@ -38,6 +47,8 @@ class World:
         self.served: list[tuple[bytes, Any]] = []
         self.gone: list[bytes] = []
         self.handlers: dict[type, Any] = {}
+        self.crowded: list[bytes] = []
+        self.when_free: list[Callable[[], None]] = []
         self.nodes = {HERE: None, THERE: None}
         cluster = SimpleNamespace(
             node_id=HERE, nodes=self.nodes, handlers=self.handlers, links=self
@@ -50,6 +61,10 @@ class World:
             self.sent.append((node_id, message))
             return True
         return False
+
+    def wait_for_room(self, node_id: bytes, pause: Callable[[], Callable[[], None]]) -> None:
+        if node_id in self.crowded:
+            self.when_free.append(pause())
 
     # what this node does
     def local(self, process_id: bytes) -> Process | None:
@@ -77,6 +92,17 @@ def test_a_message_of_a_process_goes_to_the_node_of_its_target_as_it_is(world: W
     routed = m.Routed(THEIRS, MINE, b"body")
     world.peers.from_local(world.process, routed)
     assert world.sent == [(THERE, routed)]
+    assert not world.process.paused
+
+
+def test_a_process_that_sends_to_a_slow_node_waits(world: World) -> None:
+    world.crowded.append(THERE)
+    world.peers.from_local(cast("Any", world.process), m.Routed(THEIRS, MINE, b"body"))
+    assert world.process.paused
+    assert len(world.sent) == 1
+    (resume,) = world.when_free
+    resume()
+    assert not world.process.paused
 
 
 def test_who_writes_to_a_node_that_is_gone_hears_so(world: World) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from millpond.node.placing import Placing, known_copies
+from millpond.node.placing import Placing
 from millpond.scheduler.placement import Load
 from millpond.scheduler.resources import EXPECTED_MEMORY, UNIT, pack_shape
 from millpond.wire import messages as m
@@ -135,9 +135,3 @@ def test_a_node_that_is_gone_is_not_asked(world: World) -> None:
     world.placing.spread_leases(OWNER, GPU, 0, 0)
     assert world.sent == []
     assert world.placing.place(task(), GPU) == HERE
-
-
-def test_copies_are_told_of_all_arguments_that_may_be_elsewhere() -> None:
-    near, far = OWNER + b"00000002", THERE + b"work00000001"
-    found = known_copies(task((near, 5, []), (far, 6, []), (near, 7, [YONDER])), HERE)
-    assert found == [m.Copies(far, 6, [THERE]), m.Copies(near, 7, [YONDER])]

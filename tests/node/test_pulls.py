@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from millpond.cluster.links import FetchError
+from millpond.cluster.links import FetchError, FetchRequest
 from millpond.node.object_service import ObjectService
 from millpond.node.pulls import Pulls
 from millpond.objectstore.arena import Arena
@@ -59,11 +59,17 @@ class Store:
         self.pulls = Pulls(self.service, cluster, lambda _: cast("Any", self.owner), self.loop)
 
     async def fetch(
-        self, node_id: bytes, object_id: bytes, target: memoryview, offset: int = 0
+        self,
+        node_id: bytes,
+        request: FetchRequest,
+        target: memoryview,
+        filled: Callable[[int], None],
     ) -> None:
         await asyncio.sleep(0)
-        self.fetched.append((node_id, offset))
-        self.nodes[node_id](target, offset)
+        assert request.size == len(target)
+        self.fetched.append((node_id, request.offset))
+        self.nodes[node_id](target, request.offset)
+        filled(len(target))
 
     def pin(self, *nodes: bytes, object_id: bytes = OBJECT, size: int = SIZE) -> Location:
         future: asyncio.Future[list[Location]] = self.loop.create_future()
@@ -88,7 +94,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def deliver(target: memoryview, offset: int) -> None:
-    target[offset:] = (CONTENT * -(-len(target) // SIZE))[offset : len(target)]
+    end = offset + len(target)
+    target[:] = (CONTENT * -(-end // SIZE))[offset:end]
 
 
 def gone(target: memoryview, offset: int) -> None:

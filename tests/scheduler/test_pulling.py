@@ -25,7 +25,7 @@ def test_what_a_source_did_not_finish_is_had_from_another_from_there_on() -> Non
     (first,) = pulls.add(b"x", 10, [A, B])
     assert isinstance(first, Fetch)
     other = B if first.node_id == A else A
-    assert pulls.failed(b"x", 4, "it broke") == [Fetch(b"x", other, 4)]
+    assert pulls.failed(b"x", 4, "it broke") == [Fetch(b"x", other, 4, direct=True)]
     assert pulls.inbound == 6
 
 
@@ -40,7 +40,33 @@ def test_a_source_that_becomes_known_meanwhile_is_tried() -> None:
     pulls = queue()
     pulls.add(b"x", 10, [A])
     pulls.learn(b"x", [A, C])
-    assert pulls.failed(b"x", 0, "it is gone") == [Fetch(b"x", C, 0)]
+    assert pulls.failed(b"x", 0, "it is gone") == [Fetch(b"x", C, 0, direct=True)]
+
+
+def test_a_pull_that_is_handed_on_goes_deeper() -> None:
+    pulls = queue()
+    pulls.add(b"x", 10, [A])
+    assert pulls.handed_on(b"x", B) == [Fetch(b"x", B, 0, depth=2)]
+    assert pulls.handed_on(b"x", C) == [Fetch(b"x", C, 0, depth=3)]
+    pulls.validate()
+    assert pulls.done(b"x") == []
+    assert pulls.inbound == 0
+
+
+def test_who_was_handed_on_in_vain_comes_back_to_be_served() -> None:
+    pulls = queue()
+    pulls.add(b"x", 10, [A])
+    pulls.handed_on(b"x", B)
+    assert pulls.failed(b"x", 7, "B left") == [Fetch(b"x", A, 7, direct=True)]
+    pulls.validate()
+    assert pulls.failed(b"x", 8, "A left") == [GiveUp(b"x", "A left")]
+
+
+def test_who_is_handed_on_waits_for_nobody() -> None:
+    pulls = queue(limit=100)
+    pulls.add(b"x", 80, [A])
+    assert pulls.add(b"y", 50, [A]) == []
+    assert pulls.handed_on(b"x", B) == [Fetch(b"x", B, 0, depth=2)]
 
 
 def test_no_more_than_the_limit_is_in_flight_but_one_object_may_be_larger() -> None:

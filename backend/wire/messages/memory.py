@@ -11,6 +11,7 @@ __all__ = [
     "GetSessionState",
     "MemoryMessage",
     "MemoryState",
+    "NodeStanding",
     "ObjectOrigin",
     "ObjectsDescribed",
     "OwnerMemory",
@@ -131,7 +132,7 @@ class SessionState(msgspec.Struct, array_like=True, tag=96):
 
 
 class AskStanding(msgspec.Struct, array_like=True, tag=37):
-    """Node to process: what do your threads do?"""
+    """Node to process: what do your threads do? To a node: what do you and your processes do?"""
 
     request: int
 
@@ -143,6 +144,16 @@ class Standing(msgspec.Struct, array_like=True, tag=38):
     waiting: int
     threads: int
     served: int
+
+
+class NodeStanding(msgspec.Struct, array_like=True, tag=39):
+    """Answers AskStanding of another node, whose processes answer it themselves."""
+
+    request: int
+    #: these
+    processes: list[bytes]
+    #: bytes of objects that came and went: while they do, something goes on
+    moved: int
 
 
 class StoreNotice(msgspec.Struct, array_like=True, tag=94):
@@ -160,5 +171,6 @@ MemoryMessage = (
     | SessionState
     | AskStanding
     | Standing
+    | NodeStanding
     | StoreNotice
 )

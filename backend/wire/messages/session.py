@@ -138,6 +138,9 @@ class NodeStatistics(msgspec.Struct, array_like=True, tag=75):
     memory_kills: int = 0
     #: of the spill storage; None without one
     spill: dict[str, int] | None = None
+    #: bytes of objects that went to and came from other nodes
+    sent: int = 0
+    received: int = 0
 
 
 class Preload(msgspec.Struct, array_like=True, tag=76):
