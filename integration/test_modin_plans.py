@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from integration.modin_support import NO_DEFAULTING, assert_same, mpd
+from integration.modin_support import NO_DEFAULTING, assert_same, mpd, submitted
 from millpond.adapters.modin.labels import runs_of
 
 pytestmark = NO_DEFAULTING
-__all__ = ["mpd"]
+__all__ = ["mpd", "submitted"]
 
 ROWS = 4_000
 BLOCKS = 4
@@ -32,22 +30,6 @@ def frame() -> pd.DataFrame:
             "day": pd.date_range("2021-05-01", periods=ROWS, freq="min"),
         }
     )
-
-
-@pytest.fixture
-def submitted(mpd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the tasks that the adapter submits, by the names of their bodies."""
-    from millpond.adapters.modin import engine_wrapper
-
-    count: Counter[str] = Counter()
-    original = engine_wrapper._remote
-
-    def counting(body: Callable[..., Any], num_returns: int) -> Any:
-        count[body.__name__] += 1
-        return original(body, num_returns)
-
-    monkeypatch.setattr(engine_wrapper, "_remote", counting)
-    return count
 
 
 def test_a_filter_reads_each_block_once(

@@ -9,15 +9,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from modin.db_conn import ModinDatabaseConnection
 
-from integration.modin_support import NO_DEFAULTING, assert_same, mpd
+from integration.modin_support import (
+    NO_DEFAULTING,
+    assert_same,
+    mpd,
+    numbers_and_words,
+    submitted,
+)
 
 pytestmark = NO_DEFAULTING
-__all__ = ["mpd"]
+__all__ = ["mpd", "submitted"]
 
 ROWS = 2_000
 FILES = 4
@@ -25,30 +30,7 @@ FILES = 4
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    random = np.random.default_rng(5)
-    return pd.DataFrame(
-        {
-            "number": random.integers(0, 1000, ROWS),
-            "ratio": random.random(ROWS).round(6),
-            "word": random.choice(["alpha", "beta", "gamma"], ROWS),
-        }
-    )
-
-
-@pytest.fixture
-def submitted(mpd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the tasks that the adapter submits, by the names of their bodies."""
-    from millpond.adapters.modin import engine_wrapper
-
-    count: Counter[str] = Counter()
-    original = engine_wrapper._remote
-
-    def counting(body: Callable[..., Any], num_returns: int) -> Any:
-        count[body.__name__] += 1
-        return original(body, num_returns)
-
-    monkeypatch.setattr(engine_wrapper, "_remote", counting)
-    return count
+    return numbers_and_words(ROWS, words=("alpha", "beta", "gamma"))
 
 
 class Sqlite(ModinDatabaseConnection):
