@@ -137,13 +137,56 @@ def test_sql(mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, submitted: Co
 def test_sql_written_side_by_side(
     mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, submitted: Counter[str]
 ) -> None:
-    pytest.importorskip("sqlalchemy")
     address = f"sqlite:///{tmp_path / 'frame.sqlite'}"
     mpd.DataFrame(frame).to_sql("frame", address, index_label="row")
     assert submitted["map_axis"] == FILES
     # A table has no order, and that in which the tasks end is none.
     written = mpd.read_sql("select * from frame order by row", address)
     assert_same(written, frame.rename_axis("row").reset_index())
+
+
+def test_sql_read_by_ranges_of_a_column(
+    mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, submitted: Counter[str]
+) -> None:
+    import modin.experimental.pandas as experimental
+
+    address = f"sqlite:///{tmp_path / 'frame.sqlite'}"
+    frame.to_sql("frame", address, index_label="row")
+    ours = experimental.read_sql(
+        "select * from frame",
+        address,
+        partition_column="row",
+        lower_bound=0,
+        upper_bound=ROWS - 1,
+        max_sessions=FILES,
+    )
+    assert submitted["call_for_many"] == FILES
+    assert_same(ours, frame.rename_axis("row").reset_index())
+
+
+def test_text_read_by_a_parser_of_the_users_own(
+    mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, submitted: Counter[str]
+) -> None:
+    import modin.experimental.pandas as experimental
+
+    path = tmp_path / "frame.txt"
+    path.write_text(
+        "".join(f"{n}|{word}\n" for n, word in zip(frame["number"], frame["word"], strict=True))
+    )
+
+    def parse(lines: Any, **_: Any) -> pd.DataFrame:
+        pairs = [line.decode().rstrip().split("|") for line in lines]
+        return pd.DataFrame({"n": [int(n) for n, _ in pairs], "word": [word for _, word in pairs]})
+
+    def names(_lines: Any, **_: Any) -> list[str]:
+        return ["n", "word"]
+
+    expected = frame[["number", "word"]].set_axis(["n", "word"], axis=1)
+    for columns in (["n", "word"], names):
+        submitted.clear()
+        ours = experimental.read_custom_text(path, columns, parse, is_quoting=False)
+        assert submitted["call_for_many"] == FILES
+        assert_same(ours, expected)
 
 
 #: How many files of a format are written and read
