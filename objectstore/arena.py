@@ -68,6 +68,15 @@ class Arena:
         """Bytes of memory that the arena takes now, used or not."""
         return self._file.resident_bytes
 
+    def begin_use(self) -> None:
+        """A block comes into use: from now on no pages are given back.
+
+        To be called before anybody may write to a block, whatever its size. Cheap to call often.
+        """
+        if not self._used:
+            with self._lock:  # pages that are being given back may be those of the block
+                self._used = True
+
     def ensure(self, end: int) -> None:
         """Make all pages of [0, end) exist, and so usable without fear of SIGBUS.
 
@@ -78,7 +87,7 @@ class Arena:
             MemoryError: the machine (or its control group) has no memory left.
             ValueError: `end` is beyond the capacity.
         """
-        self._begin_use()
+        self.begin_use()
         if end <= self._ensured:
             return
         if end > self.capacity:
@@ -93,7 +102,7 @@ class Arena:
         processes compute, and in proportion to what they use, since they are not given back.
         Cheap to call often.
         """
-        self._begin_use()
+        self.begin_use()
         self._aim(max(self._ahead, end + min(max(_AHEAD_MIN, end // 2), _AHEAD_MAX)))
 
     def prepare(self, size: int) -> None:
@@ -120,11 +129,6 @@ class Arena:
         for fd in self.fds:
             os.close(fd)
         self.fds = ()
-
-    def _begin_use(self) -> None:
-        if not self._used:
-            with self._lock:  # pages that are being given back may be those of the block
-                self._used = True
 
     def _aim(self, ahead: int) -> None:
         """Have the thread bring the pages that exist to `ahead` bytes, in whole segments."""

@@ -347,8 +347,10 @@ class ObjectService:
             else:
                 self._find_file(command.token, place)
             return
-        if isinstance(command, CreateGranted) and place.size < LARGE:
-            self._arena.grow_ahead(place.offset + place.size)
+        if isinstance(command, CreateGranted):
+            self._arena.begin_use()
+            if place.size < LARGE:
+                self._arena.grow_ahead(place.offset + place.size)
         self._answer(command.token, Location(IN_ARENA, place.offset, place.size))
 
     def _give_file(self, token: int, place: InFile) -> None:

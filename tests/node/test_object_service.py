@@ -8,6 +8,7 @@ import pytest
 
 from millpond.node import object_service
 from millpond.node.object_service import ObjectService
+from millpond.objectstore import mapping
 from millpond.objectstore.arena import Arena
 from millpond.objectstore.spill.checked_file import write_checked
 from millpond.objectstore.spill.local import LocalStorage
@@ -27,11 +28,11 @@ SIZE = 1 << 16
 
 
 class Store:
-    """An object service whose arena has room for one object."""
+    """An object service whose arena has room for one object, if nothing else is said."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, capacity: int = SIZE) -> None:
         self.loop = asyncio.new_event_loop()
-        self.arena = Arena(SIZE)
+        self.arena = Arena(capacity)
         self.directory = directory
         self.files = LocalStorage([directory])
         self.service = ObjectService(self.arena, self.files, self.loop, validate=True)
@@ -158,3 +159,26 @@ def test_what_others_try_to_read_again_is_replaced(store: Store) -> None:
     store.service.seal([LOST_ONE])
     assert answers in ([LOST, LOST, LOST], [LOST, LOST, IN_ARENA])
     assert MISSING not in answers
+
+
+@pytest.mark.parametrize("size", [SIZE, mapping.LARGE])
+def test_memory_that_was_prepared_is_not_given_back_under_an_object(
+    tmp_path: Path, size: int
+) -> None:
+    store = Store(tmp_path, capacity=2 * mapping.LARGE)
+    store.arena.prepare(store.arena.capacity)
+    settle(store.arena)
+    assert store.arena.ensured == store.arena.capacity
+    place = store.create(OTHER, ME, size=size)
+    store.service.mapping.write(place.offset, [b"value"])
+    store.service.seal([OTHER])
+    store.arena.withdraw()
+    settle(store.arena)
+    assert store.service.mapping.view(place.offset, 5) == b"value"
+    store.close()
+
+
+def settle(arena: Arena) -> None:
+    """Wait until its thread has done what it was asked for."""
+    assert arena._adjusting is not None
+    arena._adjusting.join()
