@@ -29,7 +29,7 @@ def mpd(engine: millpond.Context) -> Iterator[ModuleType]:
 
 
 @pytest.fixture
-def submitted(mpd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def submitted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the tasks that the adapter submits, by the names of their bodies."""
     from millpond.adapters.modin import engine_wrapper
 
