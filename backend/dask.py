@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from millpond.adapters.dask import disable, enable, get, persist
+from millpond.adapters.later import imported_later
 
 if TYPE_CHECKING:
     from millpond.adapters.dask import Client, Future, as_completed, futures_of, progress, wait
@@ -22,10 +23,5 @@ __all__ = [
     "wait",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from millpond.adapters import dask  # imports Dask itself, unlike the names above
-
-    return getattr(dask, name)
+# Some of them import Dask.
+__getattr__ = imported_later(__name__, dict.fromkeys(__all__, "millpond.adapters.dask"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,6 +26,34 @@ def mpd(engine: millpond.Context) -> Iterator[ModuleType]:
     modin.config.Engine.put("millpond")
     with modin.config.context(NPartitions=4):
         yield modin.pandas
+
+
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the tasks that the adapter submits, by the names of their bodies."""
+    from millpond.adapters.modin import engine_wrapper
+
+    count: Counter[str] = Counter()
+    original = engine_wrapper._remote
+
+    def counting(body: Callable[..., Any], num_returns: int) -> Any:
+        count[body.__name__] += 1
+        return original(body, num_returns)
+
+    monkeypatch.setattr(engine_wrapper, "_remote", counting)
+    return count
+
+
+def numbers_and_words(rows: int, *, words: tuple[str, ...]) -> pd.DataFrame:
+    """Return a frame that any format of files can hold, and that compares equal when read back."""
+    random = np.random.default_rng(5)
+    return pd.DataFrame(
+        {
+            "number": random.integers(0, 1000, rows),
+            "ratio": random.random(rows).round(6),
+            "word": random.choice(words, rows),
+        }
+    )
 
 
 def assert_same(modin_value: Any, pandas_value: Any, **how: Any) -> None:

@@ -211,6 +211,29 @@ def test_arrow_tables_of_pieces_and_labels(mpd: ModuleType) -> None:
         millpond.modin.to_arrow(mpd.DataFrame({"a": [1, "x"]}))
 
 
+def test_wide_arrow_tables_are_cut_as_modin_cuts_frames(mpd: ModuleType) -> None:
+    numbers = np.arange(200 * 90).reshape(200, 90)
+    labels = pd.Index(map(str, range(200)), name="text")
+    levels = pd.MultiIndex.from_product([["a", "b", "c"], range(30)], names=["letter", "number"])
+    rows = pd.MultiIndex.from_product([range(20), range(10)], names=["ten", "one"])
+    for expected in (
+        pd.DataFrame(numbers),
+        pd.DataFrame(numbers, labels, [f"column {i}" for i in range(90)]),
+        pd.DataFrame(numbers, rows, levels),
+    ):
+        table = pa.Table.from_pandas(expected)
+        ours = millpond.modin.from_arrow(table)
+        assert_same(ours, table.to_pandas())
+        inner = ours._query_compiler._modin_frame
+        alike = mpd.DataFrame(expected)._query_compiler._modin_frame
+        assert inner._partitions.shape == alike._partitions.shape == (4, 3)
+        assert inner.column_widths == alike.column_widths == [32, 32, 26]
+        assert_same(ours[ours.columns[40:50]].sum(), expected[expected.columns[40:50]].sum())
+    unnamed = pa.table([pa.array([i]) for i in range(40)], names=["same"] * 40)
+    assert_same(millpond.modin.from_arrow(unnamed), unnamed.to_pandas())
+    assert_same(millpond.modin.from_arrow(pa.table({})), pa.table({}).to_pandas())
+
+
 def test_refs_are_those_of_the_blocks(mpd: ModuleType, frame: pd.DataFrame) -> None:
     from modin.distributed.dataframe.pandas import unwrap_partitions
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from integration.modin_support import NO_DEFAULTING, assert_same, mpd
+from integration.modin_support import NO_DEFAULTING, assert_same, mpd, numbers_and_words
 
 pytestmark = NO_DEFAULTING
 __all__ = ["mpd"]
@@ -21,15 +20,8 @@ ROWS = 3_000
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    random = np.random.default_rng(3)
-    return pd.DataFrame(
-        {
-            "number": random.integers(0, 1000, ROWS),
-            "ratio": random.random(ROWS).round(6),
-            "word": random.choice(["alpha", "beta", "gamma, delta"], ROWS),
-            "day": pd.date_range("2021-05-01", periods=ROWS, freq="min"),
-        }
-    )
+    words = numbers_and_words(ROWS, words=("alpha", "beta", "gamma, delta"))
+    return words.assign(day=pd.date_range("2021-05-01", periods=ROWS, freq="min"))
 
 
 def test_csv(mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path) -> None:

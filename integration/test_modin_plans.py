@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
-from typing import Any
 
+import modin.config
+import modin.pandas
 import numpy as np
 import pandas as pd
 import pytest
 
-from integration.modin_support import NO_DEFAULTING, assert_same, mpd
+import millpond
+from integration.conftest import MIB
+from integration.modin_support import NO_DEFAULTING, assert_same, mpd, submitted
 from millpond.adapters.modin.labels import runs_of
 
 pytestmark = NO_DEFAULTING
-__all__ = ["mpd"]
+__all__ = ["mpd", "submitted"]
 
 ROWS = 4_000
 BLOCKS = 4
@@ -32,22 +36,6 @@ def frame() -> pd.DataFrame:
             "day": pd.date_range("2021-05-01", periods=ROWS, freq="min"),
         }
     )
-
-
-@pytest.fixture
-def submitted(mpd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the tasks that the adapter submits, by the names of their bodies."""
-    from millpond.adapters.modin import engine_wrapper
-
-    count: Counter[str] = Counter()
-    original = engine_wrapper._remote
-
-    def counting(body: Callable[..., Any], num_returns: int) -> Any:
-        count[body.__name__] += 1
-        return original(body, num_returns)
-
-    monkeypatch.setattr(engine_wrapper, "_remote", counting)
-    return count
 
 
 def test_a_filter_reads_each_block_once(
@@ -117,6 +105,27 @@ def test_groups_need_no_labels_of_rows(mpd: ModuleType, frame: pd.DataFrame) -> 
         expected.iloc[some].groupby("k")[["day"]].mean(),
     )
     assert_same(chosen.groupby(ours["n"] % 3).size(), expected.groupby(frame["n"] % 3).size())
+
+
+def test_row_groups_are_not_cut_and_joined_after_they_were_read(
+    start: Callable[..., millpond.Context],
+    submitted: Counter[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups, rows = 7, 1_500_000
+    plain = pd.DataFrame(np.arange(4 * rows).reshape(rows, 4) / 4, columns=list("abcd"))
+    plain.to_parquet(tmp_path / "frame.parquet", row_group_size=-(-rows // groups))
+    modin.config.Engine.put("Millpond")
+    partitions = modin.config.NPartitions
+    with modin.config.context(NPartitions=2):  # and so what it was afterwards
+        monkeypatch.setattr(partitions, "_value_source", modin.config.ValueSource.DEFAULT)
+        start(object_store_memory=24 * MIB)
+        ours = modin.pandas.read_parquet(tmp_path / "frame.parquet")
+        assert partitions.get() > 1.5 * groups, "Modin would cut them"
+    assert submitted == {"call_for_many": groups}
+    assert ours._query_compiler._modin_frame._partitions.shape == (groups, 1)
+    assert_same(ours["c"].sum(), plain["c"].sum())
 
 
 def test_groups_of_no_rows(mpd: ModuleType, frame: pd.DataFrame) -> None:

@@ -9,15 +9,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from modin.db_conn import ModinDatabaseConnection
 
-from integration.modin_support import NO_DEFAULTING, assert_same, mpd
+from integration.modin_support import (
+    NO_DEFAULTING,
+    assert_same,
+    mpd,
+    numbers_and_words,
+    submitted,
+)
 
 pytestmark = NO_DEFAULTING
-__all__ = ["mpd"]
+__all__ = ["mpd", "submitted"]
 
 ROWS = 2_000
 FILES = 4
@@ -25,30 +30,7 @@ FILES = 4
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    random = np.random.default_rng(5)
-    return pd.DataFrame(
-        {
-            "number": random.integers(0, 1000, ROWS),
-            "ratio": random.random(ROWS).round(6),
-            "word": random.choice(["alpha", "beta", "gamma"], ROWS),
-        }
-    )
-
-
-@pytest.fixture
-def submitted(mpd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the tasks that the adapter submits, by the names of their bodies."""
-    from millpond.adapters.modin import engine_wrapper
-
-    count: Counter[str] = Counter()
-    original = engine_wrapper._remote
-
-    def counting(body: Callable[..., Any], num_returns: int) -> Any:
-        count[body.__name__] += 1
-        return original(body, num_returns)
-
-    monkeypatch.setattr(engine_wrapper, "_remote", counting)
-    return count
+    return numbers_and_words(ROWS, words=("alpha", "beta", "gamma"))
 
 
 class Sqlite(ModinDatabaseConnection):
@@ -155,13 +137,56 @@ def test_sql(mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, submitted: Co
 def test_sql_written_side_by_side(
     mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, submitted: Counter[str]
 ) -> None:
-    pytest.importorskip("sqlalchemy")
     address = f"sqlite:///{tmp_path / 'frame.sqlite'}"
     mpd.DataFrame(frame).to_sql("frame", address, index_label="row")
     assert submitted["map_axis"] == FILES
     # A table has no order, and that in which the tasks end is none.
     written = mpd.read_sql("select * from frame order by row", address)
     assert_same(written, frame.rename_axis("row").reset_index())
+
+
+def test_sql_read_by_ranges_of_a_column(
+    mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, submitted: Counter[str]
+) -> None:
+    import modin.experimental.pandas as experimental
+
+    address = f"sqlite:///{tmp_path / 'frame.sqlite'}"
+    frame.to_sql("frame", address, index_label="row")
+    ours = experimental.read_sql(
+        "select * from frame",
+        address,
+        partition_column="row",
+        lower_bound=0,
+        upper_bound=ROWS - 1,
+        max_sessions=FILES,
+    )
+    assert submitted["call_for_many"] == FILES
+    assert_same(ours, frame.rename_axis("row").reset_index())
+
+
+def test_text_read_by_a_parser_of_the_users_own(
+    mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path, submitted: Counter[str]
+) -> None:
+    import modin.experimental.pandas as experimental
+
+    path = tmp_path / "frame.txt"
+    path.write_text(
+        "".join(f"{n}|{word}\n" for n, word in zip(frame["number"], frame["word"], strict=True))
+    )
+
+    def parse(lines: Any, **_: Any) -> pd.DataFrame:
+        pairs = [line.decode().rstrip().split("|") for line in lines]
+        return pd.DataFrame({"n": [int(n) for n, _ in pairs], "word": [word for _, word in pairs]})
+
+    def names(_lines: Any, **_: Any) -> list[str]:
+        return ["n", "word"]
+
+    expected = frame[["number", "word"]].set_axis(["n", "word"], axis=1)
+    for columns in (["n", "word"], names):
+        submitted.clear()
+        ours = experimental.read_custom_text(path, columns, parse, is_quoting=False)
+        assert submitted["call_for_many"] == FILES
+        assert_same(ours, expected)
 
 
 #: How many files of a format are written and read

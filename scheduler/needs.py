@@ -57,8 +57,8 @@ class Needs:
         self._serial = 0
         #: those of which something is known
         self._owners: dict[bytes, _Owner] = {}
-        #: owner -> orders of its tasks that are known to wait there
-        self._at_owner: dict[bytes, dict[int, Sequence[bytes]]] = {}
+        #: owner -> its tasks that are known to wait there: key -> order, objects
+        self._at_owner: dict[bytes, dict[Hashable, tuple[int, Sequence[bytes]]]] = {}
         self._now = 0
 
     def add(self, key: Hashable, owner: bytes, order: int, object_ids: Iterable[bytes]) -> None:
@@ -66,7 +66,7 @@ class Needs:
         ids = tuple(object_ids)
         if not ids:
             return
-        self._forget_at_owner(owner, order)
+        self._forget_at_owner(owner, key)
         self._add(key, owner, order, ids)
 
     def started(self, key: Hashable) -> None:
@@ -87,21 +87,21 @@ class Needs:
         if owner.tasks == 0:
             del self._owners[task.owner]
 
-    def waiting(self, owner: bytes, tasks: Mapping[int, Sequence[bytes]]) -> None:
+    def waiting(self, owner: bytes, tasks: Mapping[Hashable, tuple[int, Sequence[bytes]]]) -> None:
         """Replace what is known of the tasks that wait at their owner.
 
         Args:
             owner: who told.
-            tasks: order -> the objects that the task needs and that exist already.
+            tasks: key, as in `add`, -> its order, and what it needs of what exists already.
         """
         known = self._at_owner.get(owner, {})
-        for order in [order for order, ids in known.items() if tasks.get(order) != ids]:
-            self._forget_at_owner(owner, order)
+        for key in [key for key, needed in known.items() if tasks.get(key) != needed]:
+            self._forget_at_owner(owner, key)
         known = self._at_owner.get(owner, {})
-        for order, ids in tasks.items():
-            if ids and order not in known:
-                self._at_owner.setdefault(owner, {})[order] = ids
-                self._add((_AT_OWNER, owner, order), owner, order, ids)
+        for key, (order, ids) in tasks.items():
+            if ids and key not in known:
+                self._at_owner.setdefault(owner, {})[key] = order, ids
+                self._add((_AT_OWNER, key), owner, order, ids)
 
     def drop_owner(self, owner: bytes) -> None:
         """An owner died: none of its tasks will run."""
@@ -130,10 +130,10 @@ class Needs:
             if first:
                 self.changed(object_id, position)
 
-    def _forget_at_owner(self, owner: bytes, order: int) -> None:
+    def _forget_at_owner(self, owner: bytes, key: Hashable) -> None:
         known = self._at_owner.get(owner)
-        if known is not None and known.pop(order, None) is not None:
-            self.end((_AT_OWNER, owner, order))
+        if known is not None and known.pop(key, None) is not None:
+            self.end((_AT_OWNER, key))
 
     def _drop_stale(self, object_id: bytes) -> None:
         uses = self._uses[object_id]

@@ -5,7 +5,7 @@ arguments to a worker, one after the other, until it is returned; a *task* with 
 arguments is run once, when its arguments fit in memory beside those of the others
 (``admission``); an *actor* keeps its resources until it dies.
 
-Owners take turns; the requests of one owner are granted in the order of its submissions. When
+Owners take turns; the requests of one owner are granted in the order that it gave them. When
 somebody waits for resources, a lease is recalled from an owner that holds more than its share.
 
 Nobody starves. What is free goes to whoever can use it, but only `PATIENCE` times past somebody

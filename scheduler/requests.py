@@ -25,7 +25,7 @@ class Request:
         key: names it, unique among requests and grants.
         owner: the process that submitted it.
         shape: packed resources.
-        order: position among the owner's submissions.
+        order: its place among the owner's requests, smaller is earlier.
         arguments: stored arguments, object -> bytes.
         output: bytes it is expected to write to the store.
     """

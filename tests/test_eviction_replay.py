@@ -94,6 +94,27 @@ def test_recorded_runs_are_close_to_the_optimum(name: str) -> None:
     assert ours.restored < oldest_first.restored
 
 
+def test_steps_over_all_pieces_are_run_piece_by_piece() -> None:
+    """Four pieces, three steps over each, room for two pieces and what is made of them."""
+    pieces, steps = 4, 3
+    tasks = [TracedTask((), (piece,)) for piece in range(pieces)]
+    for step in range(1, steps + 1):
+        for piece in range(pieces):
+            made = step * pieces + piece
+            tasks.append(TracedTask((made - pieces,), (made,)))
+    last = frozenset(range(steps * pieces, (steps + 1) * pieces))
+    trace = Trace("steps", [UNIT] * pieces * (steps + 1), tasks, last)
+    assert Replay(trace, 4 * UNIT, slots=1, in_order=True).run().restored > 0
+    assert Replay(trace, 4 * UNIT, slots=1).run().restored == 0
+
+
+def test_a_recorded_run_of_a_frame_reads_back_little() -> None:
+    trace = Trace.load(TRACES / "frame.json.gz")
+    capacity = trace.working_set // 4
+    ours = Replay(trace, capacity).run()
+    assert ours.restored <= 0.1 * Replay(trace, capacity, in_order=True).run().restored
+
+
 def test_the_optimum_lets_go_of_what_is_needed_last() -> None:
     tasks = [
         TracedTask((), (0, 1, 2)),

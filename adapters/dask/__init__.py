@@ -14,8 +14,9 @@ futures.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..later import imported_later
 from .entry import get, persist
 from .settings import disable, enable
 
@@ -37,20 +38,15 @@ __all__ = [
     "wait",
 ]
 
-#: what imports Dask -> the module that holds it
-_LATER = {
-    "Client": "client",
-    "Future": "futures",
-    "as_completed": "waiting",
-    "futures_of": "waiting",
-    "progress": "waiting",
-    "wait": "waiting",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+#: Those that import Dask.
+__getattr__ = imported_later(
+    __name__,
+    {
+        "Client": ".client",
+        "Future": ".futures",
+        "as_completed": ".waiting",
+        "futures_of": ".waiting",
+        "progress": ".waiting",
+        "wait": ".waiting",
+    },
+)

@@ -36,7 +36,8 @@ _NAMED_KINDS = 3
 @functools.lru_cache(maxsize=1024)
 def _call_for(function: Any, name: str, num_returns: int, hints: Hints) -> Any:
     """Return the remote function for tasks of one kind: the engine learns sizes by name."""
-    return function.options(name=name, num_returns=num_returns, **hints.options())
+    # Dask has put them in order, with all of the graph in view.
+    return function.options(name=name, num_returns=num_returns, in_order=True, **hints.options())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Modin on millpond: an engine named "Millpond" for an unmodified Modin 0.37.
 
-Select it with ``MODIN_ENGINE=millpond`` or ``modin.config.Engine.put("Millpond")``; the public
-names are in `millpond.modin`. This package imports Modin only when Modin itself is imported.
+Select it with ``MODIN_ENGINE=millpond`` or ``modin.config.Engine.put("Millpond")``. Public names,
+also found as ``millpond.modin``: `ENGINE`, `from_arrow`, `from_dask`, `from_refs`, `to_arrow`,
+`to_dask`, `to_refs`. This package imports Modin only when Modin itself is imported, or one of these
+is used.
 
 How a Modin frame maps onto the engine:
 
@@ -25,3 +27,38 @@ number of partitions        one for each CPU, more when data is large for the st
 frame that nobody uses      freed at once, not when Python collects cycles: `back_references`
 ==========================  ===================================================================
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..later import imported_later
+from .registration import ENGINE
+
+if TYPE_CHECKING:
+    from .arrow_exchange import from_arrow, to_arrow
+    from .dask_exchange import from_dask, to_dask
+    from .exchange import from_refs, to_refs
+
+__all__ = [
+    "ENGINE",
+    "from_arrow",
+    "from_dask",
+    "from_refs",
+    "to_arrow",
+    "to_dask",
+    "to_refs",
+]
+
+#: Those that import Modin.
+__getattr__ = imported_later(
+    __name__,
+    {
+        "from_arrow": ".arrow_exchange",
+        "from_dask": ".dask_exchange",
+        "from_refs": ".exchange",
+        "to_arrow": ".arrow_exchange",
+        "to_dask": ".dask_exchange",
+        "to_refs": ".exchange",
+    },
+)

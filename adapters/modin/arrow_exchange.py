@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from modin.config import MinRowPartitionSize, NPartitions
+from modin.config import MinColumnPartitionSize, MinRowPartitionSize, NPartitions
 from modin.core.storage_formats.pandas.utils import compute_chunksize
 
 import millpond
@@ -77,17 +77,35 @@ def frame_of_table(table: pa.Table) -> PandasOnMillpondDataframe:
     sizing.expect(frame_bytes_of_fields(table.schema, table.num_rows))
     length = compute_chunksize(table.num_rows, NPartitions.get(), MinRowPartitionSize.get())
     partition = PandasOnMillpondDataframePartition
+    parts = _columns_of_blocks(table)
     blocks = [
-        partition(millpond.put(_stream_of(table.slice(start, length)))).apply(_frame_of)
+        [
+            partition(millpond.put(_stream_of(part.slice(start, length)))).apply(_frame_of)
+            for part in parts
+        ]
         for start in range(0, table.num_rows, length)
     ]
     if not blocks:
-        blocks = [partition.put(table.to_pandas())]
+        blocks = [[partition.put(table.to_pandas())]]
     labels = _labels_of(table)
-    frame = PandasOnMillpondDataframe(np.array([[block] for block in blocks]), labels)
+    frame = PandasOnMillpondDataframe(np.array(blocks), labels)
     if labels is not None:
         frame.synchronize_labels(axis=0)
     return frame
+
+
+def _columns_of_blocks(table: pa.Table) -> list[pa.Table]:
+    """Return the columns of each column of blocks, those that become row labels in all of them."""
+    names = set(_label_columns(table))
+    labels = [at for at, name in enumerate(table.column_names) if name in names]
+    values = [at for at, name in enumerate(table.column_names) if name not in names]
+    width = compute_chunksize(len(values), NPartitions.get(), MinColumnPartitionSize.get())
+    if width >= len(values):
+        return [table]
+    return [
+        table.select([*values[start : start + width], *labels])
+        for start in range(0, len(values), width)
+    ]
 
 
 def _table_of(
@@ -125,15 +143,27 @@ def _with_range(table: pa.Table, labels: pd.RangeIndex) -> pa.Table:
 
 def _labels_of(table: pa.Table) -> pd.RangeIndex | None:
     """Return the labels of the rows that ``to_pandas`` gives; None if they are columns."""
-    described = (table.schema.pandas_metadata or {}).get("index_columns", [])
-    ranges = [each for each in described if isinstance(each, dict)]
-    if any(each in table.column_names for each in described if not isinstance(each, dict)):
+    if _label_columns(table):
         return None
-    for each in ranges:
+    for each in _described_labels(table):
+        if not isinstance(each, dict):
+            continue
         labels = pd.RangeIndex(each["start"], each["stop"], each["step"], name=each["name"])
         if len(labels) == table.num_rows:
             return labels
     return pd.RangeIndex(table.num_rows)
+
+
+def _label_columns(table: pa.Table) -> list[str]:
+    """Return the names of the columns that ``to_pandas`` makes row labels."""
+    described = _described_labels(table)
+    return [each for each in described if isinstance(each, str) and each in table.column_names]
+
+
+def _described_labels(table: pa.Table) -> list[Any]:
+    """Return what a table says of its row labels: names of columns, or descriptions of ranges."""
+    described: list[Any] = (table.schema.pandas_metadata or {}).get("index_columns", [])
+    return described
 
 
 def _stream_of(rows: pa.Table) -> pa.Buffer:

@@ -13,7 +13,6 @@ from modin.core.io import (
     FeatherDispatcher,
     FWFDispatcher,
     JSONDispatcher,
-    ParquetDispatcher,
     SQLDispatcher,
 )
 from modin.core.storage_formats.pandas.parsers import (
@@ -45,6 +44,7 @@ from .block_partition import PandasOnMillpondDataframePartition
 from .dataframe import PandasOnMillpondDataframe
 from .engine_wrapper import MillpondWrapper
 from .file_sizes import frame_bytes
+from .parquet import OnceWrittenParquetDispatcher
 from .query_compiler import PandasOnMillpondQueryCompiler
 
 #: What Modin's dispatchers need to know of an engine.
@@ -82,11 +82,13 @@ class PandasOnMillpondIO(BaseIO):  # type: ignore[misc]  # Modin is not annotate
     read_csv = _sized(_dispatcher(PandasCSVParser, CSVDispatcher).read, "csv")
     read_fwf = _sized(_dispatcher(PandasFWFParser, FWFDispatcher).read, "fwf")
     read_json = _sized(_dispatcher(PandasJSONParser, JSONDispatcher).read, "json")
-    read_parquet = _sized(_dispatcher(PandasParquetParser, ParquetDispatcher).read, "parquet")
+    read_parquet = _sized(
+        _dispatcher(PandasParquetParser, OnceWrittenParquetDispatcher).read, "parquet"
+    )
     read_feather = _sized(_dispatcher(PandasFeatherParser, FeatherDispatcher).read, "feather")
     read_excel = _dispatcher(PandasExcelParser, ExcelDispatcher).read
     read_sql = _dispatcher(PandasSQLParser, SQLDispatcher).read
-    to_parquet = _dispatcher(ParquetDispatcher).write
+    to_parquet = _dispatcher(OnceWrittenParquetDispatcher).write
     to_sql = _dispatcher(SQLDispatcher).write
 
     # Methods of modin.experimental that pandas does not have.

@@ -61,6 +61,11 @@ def cpus_by_user() -> int | None:
     return _cpus.by_user()
 
 
+def partitions_by_user() -> int | None:
+    """Return ``NPartitions`` if the user chose it, else None."""
+    return _partitions.by_user()
+
+
 def follow_cpus(cpus: int) -> None:
     """Tell Modin how many CPUs the engine has; a frame gets as many partitions."""
     _cpus.follow(cpus)

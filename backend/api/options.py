@@ -106,17 +106,23 @@ class TaskOptions(_Resources):
         num_returns: values it returns (1); with n > 1 `remote` gives n refs.
         max_retries: further attempts after a worker died (3); -1 for no limit. With 0 a result
             that was lost is not rebuilt either, since that means to run the task again.
+        in_order: whether it starts only after the tasks that this process submitted before it, as
+            far as these can run (False). Else it may go before them: next to the task that made its
+            stored arguments, while these are in memory.
         retry_exceptions: True, or exception types, that are tried again too.
     """
 
     num_returns: int = 1
     max_retries: int = 3
     retry_exceptions: bool | tuple[type[Exception], ...] = False
+    in_order: bool = False
 
     def __post_init__(self) -> None:
         _check_common(self)
         _check_count("num_returns", self.num_returns, 0)
         _check_count("max_retries", self.max_retries, -1)
+        if not isinstance(self.in_order, bool):
+            raise TypeError(f"in_order must be a bool, it is {self.in_order!r}")
         types: Any = self.retry_exceptions
         if not isinstance(types, bool):
             types = tuple(types) if isinstance(types, (list, tuple)) else (types,)

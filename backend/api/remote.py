@@ -103,6 +103,7 @@ class RemoteFunction:
             retries_left=options.max_retries,
             retry_exceptions=self._retry_exceptions,
             memory=options.declared_memory(),
+            in_order=options.in_order,
         )
         attach_arguments(runtime, task, args, kwargs)
         refs = runtime.submission.submit(task, count)

@@ -72,7 +72,7 @@ class Lookahead:
 
     def told(self, owner: bytes, message: m.Upcoming) -> None:
         """An owner answers what its waiting tasks will need."""
-        self._queue.needs.waiting(owner, dict(message.tasks))
+        self._queue.needs.waiting(owner, {key: (order, ids) for key, order, ids in message.tasks})
 
     def _ask(self) -> None:
         self._next_question = self._loop.time() + _ASK_EVERY

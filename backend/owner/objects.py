@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from millpond.scheduler.lines import Line
+
 from ..errors import ObjectLostError, OwnerDiedError
 from ..serialization.exceptions import serialize_error
 from ..wire.copies import copies_of, places
@@ -49,6 +51,7 @@ class Entry:
         "data",
         "handle",
         "id",
+        "line",
         "lineage",
         "nodes",
         "origin",
@@ -88,6 +91,8 @@ class Entry:
         self.task: Any = None
         #: how to rebuild it, or why that cannot be; empty: it was put
         self.lineage: Recipe | str = ""
+        #: owned, stored, and made by a task: the line in the order of tasks that it was made in
+        self.line: Line | None = None
         #: times that it was rebuilt
         self.rebuilds = 0
         #: weak reference to the live pin of this process

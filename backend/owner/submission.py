@@ -73,6 +73,8 @@ class Submission:
             refs = self.adopt(task, num_returns)
             if self.await_arguments(task, self._route):
                 self._route(task)
+            else:
+                task.take_place()
             if self._dirty:
                 self._dirty.discard(task.shape)
                 self._send_ready(task.shape, only_if_worth=True)
@@ -150,6 +152,7 @@ class Submission:
 
     def _route(self, task: PendingTask) -> None:
         task.place = b""
+        task.take_place()
         if self._demand.matters:
             task.shape = self._demand.shape(task, self._runtime.task_memory)
         pool = self._pools.get(task.shape)
@@ -235,6 +238,7 @@ class Submission:
         for entry, value in zip(task.returns, values or [m.Value(m.INLINE)], strict=True):
             if value.kind == m.STORED and entry.origin is None:
                 entry.origin = (task.name, task.site)
+                entry.line = task.line
             if task.rerun_of is not None:
                 self._runtime.rebuilding.settle(task, entry, value)
             else:

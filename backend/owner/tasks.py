@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from millpond.scheduler.lines import Line, continued
 
 from ..wire.ids import object_order
 from ..wire.messages import FUNCTION, STORED, Argument, Task
 from .call_sites import call_site
+from .objects import PENDING
 
 if TYPE_CHECKING:
     from .lineage import Recipe
@@ -48,8 +52,10 @@ class PendingTask:
         "function_id",
         "group",
         "held",
+        "in_order",
         "kind",
         "lease",
+        "line",
         "load",
         "lost",
         "max_retries",
@@ -85,11 +91,16 @@ class PendingTask:
         retries_left: int = 0,
         retry_exceptions: bytes = b"",
         memory: int = 0,
+        in_order: bool = False,
     ) -> None:
         self.task_id = task_id
         #: where the user's program submitted it
         self.site = call_site()
+        #: where it goes in the order of this process's tasks; and by which line
         self.order = object_order(task_id)
+        self.line = Line(self.order)
+        #: it goes where it was submitted
+        self.in_order = in_order
         self.function_id = function_id
         self.name = name
         #: tasks of one group are expected to take about as long
@@ -145,6 +156,22 @@ class PendingTask:
         if self.payload_ref is not None:
             return True
         return any(ref._entry.state == STORED for ref in self.arguments)
+
+    def take_place(self) -> None:
+        """Take the place in the order that follows from the arguments, as far as they are known."""
+        if self.arguments and not self.in_order:
+            self.line = continued(object_order(self.task_id), self._lines())
+            self.order = self.line.start
+
+    def _lines(self) -> Iterator[Line]:
+        for ref in self.arguments:
+            entry = ref._entry
+            if entry.state == STORED:
+                line = entry.line
+            else:
+                line = entry.task.line if entry.state == PENDING and entry.task else None
+            if line is not None:
+                yield line
 
     def message(self, table: ObjectTable, caller: bytes) -> Task:
         """Return the present attempt as a message."""

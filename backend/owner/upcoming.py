@@ -14,7 +14,7 @@ __all__ = ["upcoming"]
 _LOOKED_AT = 20_000
 
 
-def upcoming(tasks: Iterable[PendingTask], limit: int) -> list[tuple[int, list[bytes]]]:
+def upcoming(tasks: Iterable[PendingTask], limit: int) -> list[tuple[bytes, int, list[bytes]]]:
     """Return the stored objects that tasks still waiting for other arguments will need.
 
     Args:
@@ -22,16 +22,16 @@ def upcoming(tasks: Iterable[PendingTask], limit: int) -> list[tuple[int, list[b
         limit: objects to name at most.
 
     Returns:
-        The order of each task and its objects, oldest first.
+        The id, the order, and the objects of each task, in the order of submission.
     """
-    found: list[tuple[int, list[bytes]]] = []
+    found: list[tuple[bytes, int, list[bytes]]] = []
     for task in islice(tasks, _LOOKED_AT):
         if task.state != WAITING or task.kind != FUNCTION:
             continue
         refs = [*task.arguments, *([task.payload_ref] if task.payload_ref is not None else [])]
         stored = [ref.id for ref in refs if ref._entry.state == STORED]
         if stored:
-            found.append((task.order, stored[:limit]))
+            found.append((task.task_id, task.order, stored[:limit]))
             limit -= len(stored)
             if limit <= 0:
                 break

@@ -16,8 +16,14 @@ __all__ = ["TRACES", "record_all", "to_trace"]
 TRACES = Path(__file__).parent / "traces"
 
 
-def to_trace(name: str, lines: Iterable[list[Any]]) -> Trace:
-    """Return the trace of a run with one owner from the lines that the node recorded."""
+def to_trace(name: str, lines: Iterable[list[Any]], *, in_order: bool = False) -> Trace:
+    """Return the trace of a run with one owner from the lines that the node recorded.
+
+    Args:
+        name: of the trace.
+        lines: that the node recorded.
+        in_order: whether the tasks asked to be run in the order of submission.
+    """
     numbers: dict[str, int] = {}
     sizes: list[int] = []
     needed: dict[int, list[str]] = {}
@@ -51,7 +57,8 @@ def to_trace(name: str, lines: Iterable[list[Any]]) -> Trace:
     for order, outputs in made.items():
         tasks[order] = TracedTask((), tuple(outputs))
     ordered = [tasks[order] for order in sorted(tasks)]
-    return Trace(name, sizes, ordered, frozenset(numbers[object_id] for object_id in kept))
+    numbers_kept = frozenset(numbers[object_id] for object_id in kept)
+    return Trace(name, sizes, ordered, numbers_kept, in_order)
 
 
 def _order(object_id: str) -> int:
@@ -61,16 +68,17 @@ def _order(object_id: str) -> int:
 def record_all() -> None:
     """Run the programs and write their traces."""
     TRACES.mkdir(exist_ok=True)
-    for name, program in (
-        ("shuffle", _shuffle),
-        ("matmul", _matmul),
-        ("groupby", _groupby),
+    for name, program, in_order in (
+        ("shuffle", _shuffle, False),
+        ("matmul", _matmul, True),
+        ("groupby", _groupby, True),
+        ("frame", _frame, False),
     ):
-        trace = _record(name, program)
+        trace = _record(name, program, in_order=in_order)
         trace.save(TRACES / f"{name}.json.gz")
 
 
-def _record(name: str, program: Callable[[], None]) -> Trace:
+def _record(name: str, program: Callable[[], None], *, in_order: bool) -> Trace:
     import millpond
 
     with tempfile.TemporaryDirectory() as directory:
@@ -82,7 +90,8 @@ def _record(name: str, program: Callable[[], None]) -> Trace:
         finally:
             millpond.shutdown()
             del os.environ["MILLPOND_TRACE"]
-        return to_trace(name, map(json.loads, path.read_text().splitlines()))
+        lines = map(json.loads, path.read_text().splitlines())
+        return to_trace(name, lines, in_order=in_order)
 
 
 def _shuffle() -> None:
@@ -137,3 +146,28 @@ def _groupby() -> None:
             lambda shuffled: shuffled.groupby("key").agg({"x": "mean", "y": "max"}).describe()
         )
         grouped.compute()
+
+
+def _frame() -> None:
+    import modin.config
+    import numpy as np
+    import pandas as pd
+
+    parts, rows = 24, 50_000
+    rng = np.random.default_rng(0)
+    plain = pd.DataFrame(rng.random((parts * rows, 6)), columns=list("abcdef"))
+    plain["key"] = rng.integers(0, 10, len(plain))
+    modin.config.Engine.put("Millpond")
+    modin.config.NPartitions.put(parts)
+    import modin.pandas as mpd
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "frame.parquet"
+        plain.to_parquet(path, row_group_size=rows)
+        frame = mpd.read_parquet(path)
+        frame = frame[frame["a"] < 0.9]
+        frame["g"] = frame["b"] * (1 - frame["c"])
+        frame["h"] = frame["g"] * (1 + frame["d"])
+        groups = frame.groupby("key")
+        groups[["a", "e", "f", "g", "h"]].sum().modin.to_pandas()
+        groups.size().modin.to_pandas()

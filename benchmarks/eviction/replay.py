@@ -7,6 +7,7 @@ every task that was running ends. So a run is the same every time.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from millpond.objectstore.commands import (
@@ -20,6 +21,7 @@ from millpond.objectstore.commands import (
 )
 from millpond.objectstore.core import StoreCore
 from millpond.objectstore.states import ObjectState
+from millpond.scheduler.lines import Line, continued
 from millpond.scheduler.prefetch import worth_restoring
 from millpond.scheduler.queue import Grant, LeaseQueue, Request
 from millpond.scheduler.resources import UNIT, pack_shape
@@ -81,6 +83,7 @@ class Replay:
         slots: tasks that run side by side.
         by_next_use: tell the store what the tasks need; else it goes by least recent use.
         prefetch: restore for the next tasks while others run.
+        in_order: run the tasks in the order of submission; None for what the trace says.
         validate: check the invariants of queue and store after every event.
     """
 
@@ -92,6 +95,7 @@ class Replay:
         slots: int = 2,
         by_next_use: bool = True,
         prefetch: bool = True,
+        in_order: bool | None = None,
         validate: bool = False,
     ) -> None:
         self.core = StoreCore(capacity, validate=validate)
@@ -103,6 +107,7 @@ class Replay:
             self.queue.needs.changed = self.core.expect
         self._uses = trace.uses()
         self._made: set[int] = set()
+        self._places = _places(trace, trace.in_order if in_order is None else in_order)
         self._unmade = [len(set(task.arguments)) for task in trace.tasks]
         self._consumers: dict[int, list[int]] = {}
         for index, task in enumerate(trace.tasks):
@@ -153,18 +158,19 @@ class Replay:
         task = self._trace.tasks[index]
         sizes = {_name(number): self._trace.sizes[number] for number in task.arguments}
         output = sum(self._trace.sizes[number] for number in task.outputs)
-        self.queue.add(Request(index, _OWNER, _SLOT, order=index, arguments=sizes, output=output))
+        order = self._places[index]
+        self.queue.add(Request(index, _OWNER, _SLOT, order=order, arguments=sizes, output=output))
 
     def _tell_of_waiting(self) -> None:
         """Tell what the tasks need that wait for others, as their owner does."""
         self._asked_bytes = self.core.table.asked_bytes
-        told: dict[int, list[bytes]] = {}
+        told: dict[Hashable, tuple[int, list[bytes]]] = {}
         count = 0
         for index, task in enumerate(self._trace.tasks):
             if self._unmade[index] and count < _TOLD:
                 ids = [_name(number) for number in task.arguments if number in self._made]
                 if ids:
-                    told[index] = ids
+                    told[index] = self._places[index], ids
                     count += len(ids)
         self.queue.needs.waiting(_OWNER, told)
 
@@ -277,6 +283,18 @@ class Replay:
 
     def _log(self, kind: str, number: int) -> None:
         self.outcome.events.append(Event(kind, number))
+
+
+def _places(trace: Trace, in_order: bool) -> list[int]:
+    """Return where the tasks go in the order of their owner."""
+    places: list[int] = []
+    lines: dict[int, Line] = {}
+    for index, task in enumerate(trace.tasks):
+        made = [] if in_order else [lines[number] for number in task.arguments if number in lines]
+        line = continued(index, made)
+        places.append(line.start)
+        lines.update((number, line) for number in task.outputs)
+    return places
 
 
 def _name(number: int) -> bytes:

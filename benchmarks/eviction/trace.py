@@ -28,12 +28,14 @@ class Trace:
         sizes: bytes of each object.
         tasks: in the order of their submission. A task can run when its arguments exist.
         kept: objects that were held until the end; all others go after their last use.
+        in_order: the tasks asked to be run in the order of submission.
     """
 
     name: str
     sizes: Sequence[int]
     tasks: Sequence[TracedTask]
     kept: frozenset[int] = frozenset()
+    in_order: bool = False
 
     @property
     def total(self) -> int:
@@ -68,6 +70,7 @@ class Trace:
             "name": self.name,
             "sizes": list(self.sizes),
             "kept": sorted(self.kept),
+            "in_order": self.in_order,
             "tasks": [[task.arguments, task.outputs] for task in self.tasks],
         }
         data = json.dumps(content, separators=(",", ":")).encode()
@@ -78,4 +81,5 @@ class Trace:
         """Read what `save` wrote."""
         content = json.loads(gzip.decompress(path.read_bytes()))
         tasks = [TracedTask(tuple(needed), tuple(made)) for needed, made in content["tasks"]]
-        return cls(content["name"], content["sizes"], tasks, frozenset(content["kept"]))
+        kept = frozenset(content["kept"])
+        return cls(content["name"], content["sizes"], tasks, kept, content["in_order"])

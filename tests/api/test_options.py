@@ -83,6 +83,7 @@ def test_wrong_options_are_refused_with_their_value(
         ({"num_returns": "2"}, ValueError, "it is '2'"),
         ({"max_retries": -2}, ValueError, "max_retries must be an integer >= -1, it is -2"),
         ({"max_retries": None}, ValueError, "it is None"),
+        ({"in_order": 1}, TypeError, "1"),
         ({"retry_exceptions": 5}, TypeError, "5"),
         ({"retry_exceptions": None}, TypeError, "None"),
         ({"retry_exceptions": "ValueError"}, TypeError, "'ValueError'"),

@@ -68,12 +68,12 @@ def test_an_owner_that_was_away_starts_where_the_others_are() -> None:
 def test_tasks_at_their_owner_count_until_they_are_queued_or_not_told_of_any_more() -> None:
     told = Told()
     told.needs.add("queued", A, 10, [X])
-    told.needs.waiting(A, {12: [Y], 14: [Z, X]})
+    told.needs.waiting(A, {"twelve": (12, [Y]), "fourteen": (14, [Z, X])})
     assert told.order() == [X, Y, Z]
     told.needs.add("twelve", A, 12, [Y])
     told.needs.end("twelve")
     assert told.order() == [X, Z], "it was queued, and is done"
-    told.needs.waiting(A, {14: [Z, X], 16: [Y]})
+    told.needs.waiting(A, {"fourteen": (14, [Z, X]), "sixteen": (16, [Y])})
     told.needs.end("queued")
     assert told.uses[X] == told.uses[Z] == told.uses[Y] - 2
     told.needs.waiting(A, {})
@@ -84,7 +84,7 @@ def test_tasks_at_their_owner_count_until_they_are_queued_or_not_told_of_any_mor
 def test_a_dead_owner_needs_nothing() -> None:
     told = Told()
     told.needs.add("a", A, 1, [X, Y])
-    told.needs.waiting(A, {2: [Z]})
+    told.needs.waiting(A, {"c": (2, [Z])})
     told.needs.add("b", B, 1, [Y])
     told.needs.drop_owner(A)
     assert told.order() == [Y]
@@ -123,7 +123,8 @@ def test_what_is_told_is_what_is_known(events: list[tuple[str, bytes, int, list[
             case "start":
                 told.needs.started((owner, order))
             case "wait":
-                told.needs.waiting(owner, {order + 1: ids, order + 2: ids[:1]})
+                later = {(owner, order + 1): (order + 1, ids), (owner, order + 2): (order, ids[:1])}
+                told.needs.waiting(owner, later)
             case "drop":
                 told.needs.drop_owner(owner)
         told.needs.validate()

@@ -119,9 +119,9 @@ class AskUpcoming(msgspec.Struct, array_like=True, tag=56):
 
 
 class Upcoming(msgspec.Struct, array_like=True, tag=57):
-    """Answers AskUpcoming: the order of each task, oldest first, and its stored arguments."""
+    """Answers AskUpcoming: the id, the order, and the stored arguments of each task."""
 
-    tasks: list[tuple[int, list[bytes]]]
+    tasks: list[tuple[bytes, int, list[bytes]]]
 
 
 SchedulingMessage = (
