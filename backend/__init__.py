@@ -10,6 +10,7 @@ from .api.session import Context, context, init, is_initialized, is_worker, shut
 from .api.spill_options import SpillOptions
 from .errors import (
     ActorDiedError,
+    ActorUnavailableError,
     MillpondError,
     ObjectLostError,
     ObjectStoreWarning,
@@ -23,6 +24,7 @@ from .owner.refs import ObjectRef
 __all__ = [
     "ActorDiedError",
     "ActorHandle",
+    "ActorUnavailableError",
     "Context",
     "MemoryReport",
     "MillpondError",

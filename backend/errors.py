@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "ActorDiedError",
+    "ActorUnavailableError",
     "AuthenticationError",
     "CertificateError",
     "ClusterError",
@@ -80,6 +81,10 @@ class WorkerCrashedError(MillpondError):
 
 class ActorDiedError(MillpondError):
     """The actor is gone: killed, crashed, or its constructor raised."""
+
+
+class ActorUnavailableError(ActorDiedError):
+    """The process of the actor was lost during the call, but the actor is being started again."""
 
 
 class ObjectLostError(MillpondError):

@@ -13,6 +13,7 @@ import millpond
 PUBLIC = [
     "ActorDiedError",
     "ActorHandle",
+    "ActorUnavailableError",
     "Context",
     "MemoryReport",
     "MillpondError",

@@ -139,10 +139,23 @@ class ActorOptions(_Resources):
 
     An actor keeps its ``memory`` reserved, and is killed when it uses more: everything counts that
     it has allocated in its life. Where it is not given nothing is reserved.
+
+    Attributes:
+        max_restarts: how often the actor is constructed again, with the same arguments and on any
+            node that has its resources, after its process was lost (0); -1 for no limit. Its state
+            is that of a new object. Not after its constructor raised an exception.
+        max_task_retries: further attempts of a call whose process was lost (0); -1 for no limit.
+            Such a call may have run already, in part or whole. With 0 it fails with
+            `ActorUnavailableError`.
     """
+
+    max_restarts: int = 0
+    max_task_retries: int = 0
 
     def __post_init__(self) -> None:
         _check_common(self)
+        _check_count("max_restarts", self.max_restarts, -1)
+        _check_count("max_task_retries", self.max_task_retries, -1)
 
 
 def changed(options: Any, changes: dict[str, Any]) -> Any:

@@ -155,7 +155,8 @@ class ActorClass:
         """Start an actor; its constructor runs with these arguments.
 
         Calls may be made at once. If the constructor raises, they fail with `ActorDiedError`.
-        The actor ends when the last handle of it is gone and its calls are done.
+        The actor ends when the last handle of it is gone and its calls are done, and with the
+        process that started it. See `ActorOptions` for what happens when its own process is lost.
         """
         runtime = connected_runtime()
         task = PendingTask(
@@ -172,7 +173,8 @@ class ActorClass:
             for name, _ in inspect.getmembers(self._class, callable)
             if not name.startswith("__") or name == "__call__"
         ]
-        return ActorHandle(runtime.actor_calls.create(task), self._name, methods)
+        life = runtime.actor_calls.create(task, self._options.max_restarts)
+        return ActorHandle(life, self._name, methods, self._options.max_task_retries)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorClass, (self._class, self._options)
@@ -184,10 +186,13 @@ class ActorHandle:
     ``handle.method.remote(...)`` calls a method. Calls of one process run in their order.
     """
 
-    def __init__(self, life: ObjectRef[Any], name: str, methods: list[str]) -> None:
+    def __init__(
+        self, life: ObjectRef[Any], name: str, methods: list[str], max_task_retries: int = 0
+    ) -> None:
         self._life = life
         self._name = name
         self._methods = methods
+        self._max_task_retries = max_task_retries
 
     def __getattr__(self, method: str) -> ActorMethod:
         if method.startswith("__") or method not in self.__dict__.get("_methods", ()):
@@ -201,27 +206,34 @@ class ActorHandle:
         return f"ActorHandle({self._name}, {self._life.hex()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActorHandle, (self._life, self._name, self._methods)
+        return ActorHandle, (self._life, self._name, self._methods, self._max_task_retries)
 
 
 class ActorMethod:
     """One method of an actor."""
 
-    __slots__ = ("_life", "_method", "_name", "_num_returns")
+    __slots__ = ("_life", "_max_task_retries", "_method", "_name", "_num_returns")
 
     def __init__(self, handle: ActorHandle, method: str, num_returns: int) -> None:
         self._life = handle._life
         self._method = method
         self._name = f"{handle._name}.{method}"
         self._num_returns = num_returns
+        self._max_task_retries = handle._max_task_retries
 
-    def options(self, *, num_returns: int) -> ActorMethod:
-        """Return the method with another number of return values."""
-        checked = TaskOptions(num_returns=num_returns)
+    def options(
+        self, *, num_returns: int | None = None, max_task_retries: int | None = None
+    ) -> ActorMethod:
+        """Return the method with another number of return values, or of further attempts."""
+        returns = self._num_returns if num_returns is None else num_returns
+        retries = self._max_task_retries if max_task_retries is None else max_task_retries
+        TaskOptions(num_returns=returns)
+        ActorOptions(max_task_retries=retries)
         copy = ActorMethod.__new__(ActorMethod)
         for slot in ActorMethod.__slots__:
             setattr(copy, slot, getattr(self, slot))
-        copy._num_returns = checked.num_returns
+        copy._num_returns = returns
+        copy._max_task_retries = retries
         return copy
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
@@ -230,7 +242,12 @@ class ActorMethod:
         runtime.access.entry_of(self._life)
         count = self._num_returns
         task = PendingTask(
-            runtime.ids.reserve(count or 1), b"", self._name, b"", kind=m.ACTOR_METHOD
+            runtime.ids.reserve(count or 1),
+            b"",
+            self._name,
+            b"",
+            kind=m.ACTOR_METHOD,
+            retries_left=self._max_task_retries,
         )
         task.actor_id = self._life.id
         task.method = self._method

@@ -162,7 +162,7 @@ async def _serve(
         server.ask_all, server.objects.waits_for_room, server.objects.recheck, loop
     )
     server.lookahead = Lookahead(queue, server.objects, server.peer, loop)
-    server.actors = ActorService(queue, server.tasks.pump, server.peer)
+    server.actors = ActorService(queue, server.tasks.pump)
     server.cluster = _cluster_service(settings, server)
     logs = LogRoutes(server.cluster, server.tell_driver)
     num_workers = max(1, settings.resources.get("CPU", 0) // 10_000)

@@ -31,7 +31,8 @@ _FROM_AFAR = frozenset(
     {
         *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
         *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
-        *(m.CreateActor, m.LocateActor, m.KillActor, m.KillWorkerOf),
+        *(m.LocateActor, m.KillActor, m.KillWorkerOf),
+        *(m.RunActor, m.EndActor, m.ActorStarted, m.ActorEnded),
     }
 )
 

@@ -15,6 +15,7 @@ from .pulls import Pulls
 if TYPE_CHECKING:
     from millpond.scheduler.placement import Load
 
+    from ..wire.messages.cluster import NodeInfo
     from .cluster_service import ClusterService
     from .server import NodeServer
 
@@ -44,7 +45,7 @@ class FarService:
         self.placing = Placing(cluster, self.peers, server.tasks.queue.pool.total)
         self.placing.expected_output = server.tasks.expected_output
         self.pulls = Pulls(server.objects, cluster, server.peer, loop)
-        self.actors = ActorRoutes(server.actors, self.placing, self.peers)
+        self.actors = ActorRoutes(server.actors, self.placing, self.peers, server.peer, loop)
         self.node_id = cluster.node_id
         self._loop = loop
         #: tasks of owners of this node that are placed together in a moment
@@ -54,12 +55,10 @@ class FarService:
             m.SubmitTask: self._submit,
             m.CancelTask: self._cancel,
             m.RequestLeases: self._request_leases,
-            m.CreateActor: self.actors.create,
-            m.LocateActor: self._locate_actor,
-            m.KillActor: self._kill_actor,
+            **self.actors.handlers,
         }
         server.tasks.copies_of = lambda task: known_copies(task, cluster.node_id)
-        cluster.joined = self.placing.joined
+        cluster.joined = self._node_joined
         cluster.left = self._node_lost
         cluster.loaded = self._loaded
 
@@ -92,7 +91,7 @@ class FarService:
             owner, task = peer.process_id, message.task
             if self.local(owner) is None:
                 continue  # it died meanwhile
-            node_id = self.placing.place(task, message.shape, coming)
+            node_id = self.placing.place(task, message.shape, coming) or self.node_id
             if node_id != self.node_id and self.peers.send(node_id, owner, message):
                 peer.send(m.TaskPlaced(task.task_id, task.attempt, node_id))
             else:
@@ -115,14 +114,6 @@ class FarService:
         """Ask others for the leases that an owner waits for, if this node cannot give them."""
         room_here = self._tasks.queue.pool.fits(declared(shape))
         self.placing.spread_leases(owner, shape, *((0, 0) if room_here else wanted))
-
-    def _locate_actor(self, peer: AnyPeer, message: m.LocateActor) -> None:
-        """A process wants to call an actor."""
-        self.actors.locate(peer, message, from_afar=isinstance(peer, FarPeer))
-
-    def _kill_actor(self, peer: AnyPeer, message: m.KillActor) -> None:
-        """A process wants an actor to end."""
-        self.actors.kill(peer, message, from_afar=isinstance(peer, FarPeer))
 
     # --- what the other nodes need of this one ---
 
@@ -148,6 +139,10 @@ class FarService:
         self.actors.process_died(process_id)
         for peer in self._server.peers.values():
             peer.send(m.ProcessDied(process_id))
+
+    def _node_joined(self, node: NodeInfo) -> None:
+        self.placing.joined(node)
+        self.actors.node_joined()
 
     def _node_lost(self, node_id: bytes, reason: str) -> None:
         self.placing.left(node_id)

@@ -303,7 +303,7 @@ class Runtime:
             self.node.send(m.DeleteObjects(freed.stored))
             self.delete_elsewhere(freed.elsewhere)
         for actor_id in freed.actors:
-            self.node.send(m.KillActor(actor_id, graceful=True))
+            self.node.send(m.DropActor(actor_id))
             self.actor_calls.forget(actor_id)
         if freed.released:
             self._release(freed.released)

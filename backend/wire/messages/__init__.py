@@ -27,7 +27,7 @@ __all__ += scheduling.__all__
 __all__ += session.__all__
 __all__ += values.__all__
 
-PROTOCOL = 4
+PROTOCOL = 5
 
 Message = (
     calls.CallMessage
