@@ -2,10 +2,11 @@
 
 from . import errors
 from .adapters.import_hooks import install as _install_import_hooks
+from .api.actors import ActorHandle
 from .api.cluster import Node, cluster_resources, nodes, open_port
 from .api.memory import MemoryReport, available_memory, memory
 from .api.objects import Statistics, cancel, get, kill, preload, put, statistics, wait
-from .api.remote import ActorHandle, RemoteFunction, remote
+from .api.remote import RemoteFunction, remote
 from .api.session import Context, context, init, is_initialized, is_worker, shutdown
 from .api.spill_options import SpillOptions
 from .errors import (

@@ -12,7 +12,7 @@ from millpond.objectstore.statistics import StoreStatistics
 from ..owner.objects import PENDING
 from ..owner.refs import ObjectRef
 from ..wire import messages as m
-from .remote import ActorHandle
+from .actors import ActorHandle
 from .session import connected_runtime
 
 __all__ = ["Statistics", "cancel", "get", "kill", "preload", "put", "statistics", "wait"]
