@@ -12,6 +12,8 @@ from typing import Any
 
 __all__ = [
     "ActorDiedError",
+    "ActorNameTakenError",
+    "ActorNotFoundError",
     "ActorUnavailableError",
     "AuthenticationError",
     "CertificateError",
@@ -85,6 +87,14 @@ class ActorDiedError(MillpondError):
 
 class ActorUnavailableError(ActorDiedError):
     """The process of the actor was lost during the call, but the actor is being started again."""
+
+
+class ActorNotFoundError(MillpondError, ValueError):
+    """No actor has this name (any more); the text lists names that are like it."""
+
+
+class ActorNameTakenError(MillpondError, ValueError):
+    """Another actor has this name already."""
 
 
 class ObjectLostError(MillpondError):

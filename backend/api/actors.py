@@ -6,15 +6,18 @@ import functools
 import inspect
 from typing import Any
 
+from ..errors import ActorNameTakenError
+from ..owner.actor_names import hold_actor, name_actor
 from ..owner.functions import describe_callable
 from ..owner.refs import ObjectRef
+from ..owner.runtime import Runtime
 from ..owner.tasks import PendingTask
 from ..wire import messages as m
 from .arguments import attach_arguments
 from .options import ActorOptions, TaskOptions, changed
 from .session import connected_runtime
 
-__all__ = ["ActorClass", "ActorHandle", "ActorMethod"]
+__all__ = ["ActorClass", "ActorHandle", "ActorMethod", "handle_of"]
 
 
 class ActorClass:
@@ -23,7 +26,7 @@ class ActorClass:
     def __init__(self, cls: type, options: ActorOptions) -> None:
         self._class = cls
         self._options = options
-        self._name = options.name or describe_callable(cls)
+        self._name = describe_callable(cls)
         functools.update_wrapper(self, cls, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -40,15 +43,21 @@ class ActorClass:
         Calls may be made at once. If the constructor raises, they fail with `ActorDiedError`.
         The actor ends when the last handle of it is gone and its calls are done, and with the
         process that started it. See `ActorOptions` for what happens when its own process is lost.
+
+        Raises:
+            ActorNameTakenError: another actor has the name.
+            SerializationError: the class or an argument cannot be pickled.
+            ResourceError: no node can ever provide what the actor asks for.
         """
         runtime = connected_runtime()
+        options = self._options
         task = PendingTask(
             runtime.ids.reserve(1),
             runtime.export(self._class),
             f"{self._name}.__init__",
-            self._options.shape(0, runtime.resources, runtime.other_resources),
+            options.shape(0, runtime.resources, runtime.other_resources),
             kind=m.ACTOR_CREATE,
-            memory=self._options.declared_memory(),
+            memory=options.declared_memory(),
         )
         attach_arguments(runtime, task, args, kwargs)
         methods = [
@@ -56,11 +65,40 @@ class ActorClass:
             for name, _ in inspect.getmembers(self._class, callable)
             if not name.startswith("__") or name == "__call__"
         ]
-        life = runtime.actor_calls.create(task, self._options.max_restarts)
-        return ActorHandle(life, self._name, methods, self._options.max_task_retries)
+        retries = options.max_task_retries
+        named = None
+        if options.name is not None:
+            named = m.NamedActor(options.name, task.task_id, self._name, methods, retries)
+            other = self._other_of_this_name(runtime, named)
+            if other is not None:
+                return other
+        life = runtime.actor_calls.create(task, options.max_restarts, named)
+        return ActorHandle(life, self._name, methods, retries)
+
+    def _other_of_this_name(self, runtime: Runtime, named: m.NamedActor) -> ActorHandle | None:
+        """Give a new actor its name; return the one that has it already, if that is wanted."""
+        while (holder := name_actor(runtime, named)).actor_id != named.actor_id:
+            if not self._options.get_if_exists:
+                raise ActorNameTakenError(
+                    f"an actor of class {holder.class_name} is named {named.name!r} already: use "
+                    "another name, millpond.get_actor, or options(get_if_exists=True)"
+                )
+            handle = handle_of(holder)
+            if handle is not None:
+                return handle
+            # It is about to end, and the head to hear of that.
+        return None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorClass, (self._class, self._options)
+
+
+def handle_of(named: m.NamedActor) -> ActorHandle | None:
+    """Return a handle of an actor that was found by its name; None if it has ended meanwhile."""
+    life = hold_actor(connected_runtime(), named.actor_id)
+    if life is None:
+        return None
+    return ActorHandle(life, named.class_name, named.methods, named.max_task_retries)
 
 
 class ActorHandle:

@@ -226,7 +226,9 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
         return Load(tasks.load, slots, tasks.run_time, free, server.far.pulls.inbound)
 
     cluster = ClusterService(info, load, settings.session_dir)
-    if not settings.has_driver:
+    if settings.has_driver:
+        cluster.alone = lambda _: server.far.be_head()
+    else:
         cluster.alone = server.give_up  # nobody can use it any more
     cluster.serve_fetch = FetchService(server.objects, settings.node_id).serve
     return cluster

@@ -25,7 +25,18 @@ from types import MappingProxyType
 from ..wire import messages as m
 from ..wire.ids import owner_of
 
-__all__ = ["ActorLives", "Answer", "Command", "End", "Forget", "Life", "Run", "State", "Tell"]
+__all__ = [
+    "ActorLives",
+    "Answer",
+    "Command",
+    "End",
+    "Forget",
+    "FreeName",
+    "Life",
+    "Run",
+    "State",
+    "Tell",
+]
 
 #: seconds before a constructor that crashed twice in a row is run again; doubled each time
 _PAUSE = 0.1
@@ -117,7 +128,14 @@ class Forget:
     actor_id: bytes
 
 
-Command = Run | End | Tell | Answer | Forget
+@dataclass(frozen=True, slots=True)
+class FreeName:
+    """The actor is dead: somebody else may have its name, if it had one."""
+
+    actor_id: bytes
+
+
+Command = Run | End | Tell | Answer | Forget | FreeName
 
 
 @dataclass(slots=True)
@@ -160,6 +178,11 @@ class ActorLives:
     def find(self, actor_id: bytes) -> Life | None:
         """Return what is known of an actor."""
         return self._lives.get(actor_id)
+
+    def named(self) -> list[m.NamedActor]:
+        """Return the actors that have names."""
+        created = [life.creation for life in self._lives.values() if life.creation is not None]
+        return [creation.named for creation in created if creation.named is not None]
 
     # --- what processes want ---
 
@@ -327,7 +350,11 @@ class ActorLives:
 
     def _die(self, life: Life) -> list[Command]:
         self._move(life, State.DEAD)
-        commands = self._tell(life)
+        commands: list[Command] = []
+        # Of one that was never created it is not known whether its owner had it named.
+        if life.creation is None or life.creation.named is not None:
+            commands.append(FreeName(life.actor_id))
+        commands += self._tell(life)  # who hears of its death can use the name
         if not life.answered and life.creation is not None:
             commands += self._answer(life)
         life.creation = None

@@ -15,7 +15,7 @@ import msgspec
 
 from ..wire import messages as m
 from ..wire.ids import node_of, owner_of
-from .actor_lives import ActorLives, Answer, Command, End, Run, Tell
+from .actor_lives import ActorLives, Answer, Command, End, FreeName, Run, Tell
 
 if TYPE_CHECKING:
     from .actor_service import ActorService
@@ -56,6 +56,8 @@ class ActorRoutes:
         #: those that no node can run until another one joins: actor -> incarnation
         self._unplaceable: dict[bytes, int] = {}
         actors.report = self._report
+        #: called with an actor that is dead, and may have had a name
+        self.free_name: Callable[[bytes], None] = lambda _: None
         self.handlers: dict[type, Callable[[AnyPeer, Any], None]] = {
             m.CreateActor: self._create,
             m.LocateActor: self._locate,
@@ -136,14 +138,7 @@ class ActorRoutes:
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Run):
-                if command.incarnation:
-                    self._log_restart(command)
-                if command.delay:
-                    self._loop.call_later(
-                        command.delay, self._run, command.actor_id, command.incarnation
-                    )
-                else:
-                    self._run(command.actor_id, command.incarnation)
+                self._run_soon(command)
             elif isinstance(command, End):
                 if command.node_id == self._here:
                     self._actors.end(command.message)
@@ -154,8 +149,18 @@ class ActorRoutes:
                     self._send(caller, command.state)
             elif isinstance(command, Answer):
                 self._send(command.owner, command.lost)
+            elif isinstance(command, FreeName):
+                self.free_name(command.actor_id)
             else:
                 self._unplaceable.pop(command.actor_id, None)
+
+    def _run_soon(self, command: Run) -> None:
+        if command.incarnation:
+            self._log_restart(command)
+        if command.delay:
+            self._loop.call_later(command.delay, self._run, command.actor_id, command.incarnation)
+        else:
+            self._run(command.actor_id, command.incarnation)
 
     def _run(self, actor_id: bytes, incarnation: int) -> None:
         message = self.lives.wants(actor_id, incarnation)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
+from .actor_names import NameService
 from .actor_routes import ActorRoutes
 from .far_peers import AnyPeer, FarPeer, FarPeers
 from .placing import Placing, declared, known_copies
@@ -46,6 +47,9 @@ class FarService:
         self.placing.expected_output = server.tasks.expected_output
         self.pulls = Pulls(server.objects, cluster, server.peer, loop)
         self.actors = ActorRoutes(server.actors, self.placing, self.peers, server.peer, loop)
+        self.actors.free_name = self._free_name
+        #: of this cluster, if this node is its head
+        self.names = NameService()
         self.node_id = cluster.node_id
         self._loop = loop
         #: tasks of owners of this node that are placed together in a moment
@@ -56,6 +60,7 @@ class FarService:
             m.CancelTask: self._cancel,
             m.RequestLeases: self._request_leases,
             **self.actors.handlers,
+            **self.names.handlers,
         }
         server.tasks.copies_of = lambda task: known_copies(task, cluster.node_id)
         cluster.joined = self._node_joined
@@ -115,6 +120,18 @@ class FarService:
         room_here = self._tasks.queue.pool.fits(declared(shape))
         self.placing.spread_leases(owner, shape, *((0, 0) if room_here else wanted))
 
+    def _free_name(self, actor_id: bytes) -> None:
+        """An actor whose home this is is dead: tell the head, which keeps the names."""
+        if self._cluster.head_id == self.node_id:
+            self.names.free(actor_id)
+        else:
+            self.peers.send(self._cluster.head_id, self.node_id, m.FreeName(actor_id))
+
+    def be_head(self) -> None:
+        """This node has lost its cluster, and goes on as one of its own."""
+        for actor in self.actors.lives.named():
+            self.names.name(actor)
+
     # --- what the other nodes need of this one ---
 
     def local(self, process_id: bytes) -> AnyPeer | None:
@@ -130,6 +147,7 @@ class FarService:
     def local_process_died(self, process_id: bytes) -> None:
         """A process of this node is gone."""
         self.actors.process_died(process_id)
+        self.names.gone(process_id)
         self.placing.owner_died(process_id)
         self.peers.local_process_died(process_id)
 
@@ -137,6 +155,7 @@ class FarService:
         """A process of another node is gone."""
         self._server.drop_process(process_id)
         self.actors.process_died(process_id)
+        self.names.gone(process_id)
         for peer in self._server.peers.values():
             peer.send(m.ProcessDied(process_id))
 
@@ -151,6 +170,7 @@ class FarService:
             self.actors.process_died(process_id)
         self._server.objects.drop_process(node_id)  # what all the others owned, too
         self.actors.node_lost(node_id, reason)
+        self.names.gone(node_id)
         for peer in self._server.peers.values():
             peer.send(m.NodeLost(node_id, reason))
 

@@ -61,7 +61,9 @@ class ActorCalls:
             m.ActorState: self._on_actor_state,
         }
 
-    def create(self, task: PendingTask, max_restarts: int) -> ObjectRef[Any]:
+    def create(
+        self, task: PendingTask, max_restarts: int, named: m.NamedActor | None = None
+    ) -> ObjectRef[Any]:
         """Start an actor; return the ref that is its life. Takes the lock itself."""
         runtime = self._runtime
         with runtime.lock:
@@ -69,13 +71,17 @@ class ActorCalls:
             ref._entry.actor = True
             if max_restarts:
                 self._kept[ref.id] = [*task.arguments, *task.held, task.payload_ref]
-            if runtime.submission.await_arguments(
-                task, lambda ready: self._create_at_node(ready, max_restarts)
-            ):
-                self._create_at_node(task, max_restarts)
+
+            def create_at_node(ready: PendingTask) -> None:
+                self._create_at_node(ready, max_restarts, named)
+
+            if runtime.submission.await_arguments(task, create_at_node):
+                create_at_node(task)
         return ref
 
-    def _create_at_node(self, task: PendingTask, max_restarts: int) -> None:
+    def _create_at_node(
+        self, task: PendingTask, max_restarts: int, named: m.NamedActor | None
+    ) -> None:
         runtime = self._runtime
         message = task.message(runtime.objects, runtime.process_id)
         task.state = AT_NODE
@@ -83,8 +89,9 @@ class ActorCalls:
         pickled = runtime.functions.blob(task.function_id) or b""
         if len(pickled) > INLINE_LIMIT:
             pickled = b""
-        creation = m.CreateActor(message, task.shape, task.order, pickled, max_restarts)
-        runtime.node.send(creation)
+        runtime.node.send(
+            m.CreateActor(message, task.shape, task.order, pickled, max_restarts, named)
+        )
 
     def submit(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
         """Queue a call; return the refs of its results. Takes the lock itself."""

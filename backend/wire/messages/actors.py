@@ -1,4 +1,4 @@
-"""Actors: between processes and the home of an actor, and between a home and who runs the actor."""
+"""Actors: between processes, the homes of actors, who runs them, and the head, for their names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ __all__ = [
     "ACTOR_DEAD",
     "ACTOR_RESTARTING",
     "ActorEnded",
+    "ActorFound",
     "ActorMessage",
+    "ActorNames",
     "ActorStarted",
     "ActorState",
     "CreateActor",
     "DropActor",
     "EndActor",
+    "FindActor",
+    "FreeName",
     "KillActor",
+    "ListActorNames",
     "LocateActor",
+    "NameActor",
+    "NamedActor",
     "RunActor",
 ]
 
@@ -26,6 +33,17 @@ __all__ = [
 ACTOR_ALIVE = 0
 ACTOR_RESTARTING = 1
 ACTOR_DEAD = 2
+
+
+class NamedActor(msgspec.Struct, array_like=True, frozen=True):
+    """What it takes to call an actor that has a name."""
+
+    name: str
+    actor_id: bytes
+    class_name: str
+    methods: list[str]
+    #: of its calls, unless a call says otherwise
+    max_task_retries: int
 
 
 class CreateActor(msgspec.Struct, array_like=True, tag=60):
@@ -38,6 +56,8 @@ class CreateActor(msgspec.Struct, array_like=True, tag=60):
     function: bytes
     #: how often it is constructed again after its process was lost; -1: without limit
     max_restarts: int = 0
+    #: under which others find it
+    named: NamedActor | None = None
 
 
 class LocateActor(msgspec.Struct, array_like=True, tag=61):
@@ -109,6 +129,51 @@ class ActorEnded(msgspec.Struct, array_like=True, tag=54):
     failed: bool = False
 
 
+class NameActor(msgspec.Struct, array_like=True, tag=100):
+    """Owner to head: this actor, which is about to be created, is to have its name.
+
+    Answered by `ActorFound` with the actor that has the name: this one or another.
+    """
+
+    request: int
+    actor: NamedActor
+
+
+class FindActor(msgspec.Struct, array_like=True, tag=101):
+    """Process to head: which actor has this name? Answered by `ActorFound`."""
+
+    request: int
+    name: str
+
+
+class ActorFound(msgspec.Struct, array_like=True, tag=102):
+    """Answers NameActor and FindActor."""
+
+    request: int
+    actor: NamedActor | None
+    #: none has the name: names that are like it
+    near: list[str] = []
+
+
+class ListActorNames(msgspec.Struct, array_like=True, tag=103):
+    """Process to head: which names are there? Answered by `ActorNames`."""
+
+    request: int
+
+
+class ActorNames(msgspec.Struct, array_like=True, tag=104):
+    """Answers ListActorNames: all names, in alphabetical order."""
+
+    request: int
+    names: list[str]
+
+
+class FreeName(msgspec.Struct, array_like=True, tag=105):
+    """Home to head: this actor is dead, and so has no name any more."""
+
+    actor_id: bytes
+
+
 ActorMessage = (
     CreateActor
     | LocateActor
@@ -119,4 +184,10 @@ ActorMessage = (
     | EndActor
     | ActorStarted
     | ActorEnded
+    | NameActor
+    | FindActor
+    | ActorFound
+    | ListActorNames
+    | ActorNames
+    | FreeName
 )
