@@ -12,6 +12,9 @@ from typing import Any
 
 __all__ = [
     "ActorDiedError",
+    "ActorNameTakenError",
+    "ActorNotFoundError",
+    "ActorUnavailableError",
     "AuthenticationError",
     "CertificateError",
     "ClusterError",
@@ -80,6 +83,18 @@ class WorkerCrashedError(MillpondError):
 
 class ActorDiedError(MillpondError):
     """The actor is gone: killed, crashed, or its constructor raised."""
+
+
+class ActorUnavailableError(ActorDiedError):
+    """The process of the actor was lost during the call, but the actor is being started again."""
+
+
+class ActorNotFoundError(MillpondError, ValueError):
+    """No actor has this name (any more); the text lists names that are like it."""
+
+
+class ActorNameTakenError(MillpondError, ValueError):
+    """Another actor has this name already."""
 
 
 class ObjectLostError(MillpondError):

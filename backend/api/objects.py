@@ -12,7 +12,7 @@ from millpond.objectstore.statistics import StoreStatistics
 from ..owner.objects import PENDING
 from ..owner.refs import ObjectRef
 from ..wire import messages as m
-from .remote import ActorHandle
+from .actors import ActorHandle
 from .session import connected_runtime
 
 __all__ = ["Statistics", "cancel", "get", "kill", "preload", "put", "statistics", "wait"]
@@ -164,8 +164,13 @@ def cancel(ref: ObjectRef[Any], *, force: bool = False) -> bool:
         return runtime.submission.cancel(entry, force=force)
 
 
-def kill(actor: ActorHandle) -> None:
+def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """Kill an actor at once; unfinished calls fail with `ActorDiedError`.
+
+    Args:
+        actor: a handle of it.
+        no_restart: end it for good. With False only its process is killed, and it is constructed
+            again if it has ``max_restarts`` left.
 
     Raises:
         TypeError: ``actor`` is not an actor handle.
@@ -173,7 +178,7 @@ def kill(actor: ActorHandle) -> None:
     if not isinstance(actor, ActorHandle):
         raise TypeError(f"millpond.kill takes an actor handle, not {type(actor).__qualname__}")
     runtime = connected_runtime(actor._life)
-    runtime.node.send(m.KillActor(actor._life.id, graceful=False))
+    runtime.node.send(m.KillActor(actor._life.id, "it was killed", not no_restart))
 
 
 def preload(*modules: str) -> None:

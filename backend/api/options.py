@@ -14,6 +14,9 @@ from ..errors import ResourceError
 
 __all__ = ["ActorOptions", "TaskOptions"]
 
+#: characters
+_LONGEST_NAME = 256
+
 
 @dataclass(frozen=True, slots=True)
 class _Resources:
@@ -141,14 +144,41 @@ class TaskOptions(_Resources):
 
 @dataclass(frozen=True, slots=True)
 class ActorOptions(_Resources):
-    """How an actor runs: num_cpus (0), memory, resources, name, as for tasks.
+    """How an actor runs: num_cpus (0), memory, resources, as for tasks.
 
     An actor keeps its ``memory`` reserved, and is killed when it uses more: everything counts that
     it has allocated in its life. Where it is not given nothing is reserved.
+
+    Attributes:
+        name: under which every process of the cluster can find it with `millpond.get_actor`, from
+            its start to its end. No two actors have the same.
+        get_if_exists: give a handle of the actor that has the name, if there is one, instead of
+            `ActorNameTakenError`.
+        max_restarts: how often the actor is constructed again, with the same arguments and on any
+            node that has its resources, after its process was lost (0); -1 for no limit. Its state
+            is that of a new object. Not after its constructor raised an exception.
+        max_task_retries: further attempts of a call whose process was lost (0); -1 for no limit.
+            Such a call may have run already, in part or whole. With 0 it fails with
+            `ActorUnavailableError`.
     """
+
+    max_restarts: int = 0
+    max_task_retries: int = 0
+    get_if_exists: bool = False
 
     def __post_init__(self) -> None:
         _check_common(self)
+        if self.name is not None and not 0 < len(self.name) <= _LONGEST_NAME:
+            raise ValueError(
+                f"the name of an actor has 1 to {_LONGEST_NAME} characters, this one has "
+                f"{len(self.name)}: {self.name[:50]!r}"
+            )
+        if not isinstance(self.get_if_exists, bool):
+            raise TypeError(f"get_if_exists must be a bool, it is {self.get_if_exists!r}")
+        if self.get_if_exists and self.name is None:
+            raise ValueError("get_if_exists is about actors of one name: give a name, too")
+        _check_count("max_restarts", self.max_restarts, -1)
+        _check_count("max_task_retries", self.max_task_retries, -1)
 
 
 def changed(options: Any, changes: dict[str, Any]) -> Any:

@@ -8,15 +8,13 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from ..owner.functions import describe_callable
-from ..owner.refs import ObjectRef
-from ..owner.runtime import Runtime
 from ..owner.tasks import PendingTask
-from ..serialization.arguments import serialize_arguments
-from ..wire import messages as m
+from .actors import ActorClass
+from .arguments import attach_arguments
 from .options import ActorOptions, TaskOptions, changed
 from .session import connected_runtime
 
-__all__ = ["ActorClass", "ActorHandle", "ActorMethod", "RemoteFunction", "remote"]
+__all__ = ["RemoteFunction", "remote"]
 
 
 @overload
@@ -113,131 +111,3 @@ class RemoteFunction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteFunction, (self._function, self._options)
-
-
-def attach_arguments(
-    runtime: Runtime, task: PendingTask, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    """Serialize the arguments of a call into its task; large ones go to the store."""
-    if not args and not kwargs:
-        return
-    payload, task.arguments = serialize_arguments(
-        args, kwargs, ObjectRef, f"an argument of {task.name}"
-    )
-    assert payload is not None
-    task.held = list(payload.contained)
-    for ref in (*task.arguments, *task.held):
-        runtime.access.entry_of(ref)
-    if payload.size < runtime.objects.inline.limit:
-        task.payload = payload.to_bytes()
-    else:
-        task.payload_ref = runtime.access.put_serialized(payload, f"arguments of {task.name}")
-        task.payload_ref._entry.lineage = f"it holds the arguments of {task.name} given by value"
-
-
-class ActorClass:
-    """A class whose instances live in a worker process of their own."""
-
-    def __init__(self, cls: type, options: ActorOptions) -> None:
-        self._class = cls
-        self._options = options
-        self._name = options.name or describe_callable(cls)
-        functools.update_wrapper(self, cls, updated=())
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: instances live in processes of their own."""
-        raise TypeError(f"{self._name} is an actor class: use {self._name}.remote(...)")
-
-    def options(self, **changes: Any) -> ActorClass:
-        """Return the same class with other options; see `ActorOptions`."""
-        return ActorClass(self._class, changed(self._options, changes))
-
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Start an actor; its constructor runs with these arguments.
-
-        Calls may be made at once. If the constructor raises, they fail with `ActorDiedError`.
-        The actor ends when the last handle of it is gone and its calls are done.
-        """
-        runtime = connected_runtime()
-        task = PendingTask(
-            runtime.ids.reserve(1),
-            runtime.export(self._class),
-            f"{self._name}.__init__",
-            self._options.shape(0, runtime.resources, runtime.other_resources),
-            kind=m.ACTOR_CREATE,
-            memory=self._options.declared_memory(),
-        )
-        attach_arguments(runtime, task, args, kwargs)
-        methods = [
-            name
-            for name, _ in inspect.getmembers(self._class, callable)
-            if not name.startswith("__") or name == "__call__"
-        ]
-        return ActorHandle(runtime.actor_calls.create(task), self._name, methods)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ActorClass, (self._class, self._options)
-
-
-class ActorHandle:
-    """Names an actor; can be passed to tasks and other actors.
-
-    ``handle.method.remote(...)`` calls a method. Calls of one process run in their order.
-    """
-
-    def __init__(self, life: ObjectRef[Any], name: str, methods: list[str]) -> None:
-        self._life = life
-        self._name = name
-        self._methods = methods
-
-    def __getattr__(self, method: str) -> ActorMethod:
-        if method.startswith("__") or method not in self.__dict__.get("_methods", ()):
-            name = self.__dict__.get("_name", "")
-            raise AttributeError(f"actor {name} has no method {method!r}")
-        bound = ActorMethod(self, method, 1)
-        self.__dict__[method] = bound
-        return bound
-
-    def __repr__(self) -> str:
-        return f"ActorHandle({self._name}, {self._life.hex()})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ActorHandle, (self._life, self._name, self._methods)
-
-
-class ActorMethod:
-    """One method of an actor."""
-
-    __slots__ = ("_life", "_method", "_name", "_num_returns")
-
-    def __init__(self, handle: ActorHandle, method: str, num_returns: int) -> None:
-        self._life = handle._life
-        self._method = method
-        self._name = f"{handle._name}.{method}"
-        self._num_returns = num_returns
-
-    def options(self, *, num_returns: int) -> ActorMethod:
-        """Return the method with another number of return values."""
-        checked = TaskOptions(num_returns=num_returns)
-        copy = ActorMethod.__new__(ActorMethod)
-        for slot in ActorMethod.__slots__:
-            setattr(copy, slot, getattr(self, slot))
-        copy._num_returns = checked.num_returns
-        return copy
-
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the method; returns refs as a remote function does."""
-        runtime = connected_runtime(self._life)
-        runtime.access.entry_of(self._life)
-        count = self._num_returns
-        task = PendingTask(
-            runtime.ids.reserve(count or 1), b"", self._name, b"", kind=m.ACTOR_METHOD
-        )
-        task.actor_id = self._life.id
-        task.method = self._method
-        attach_arguments(runtime, task, args, kwargs)
-        task.held.append(self._life)
-        refs = runtime.actor_calls.submit(task, count)
-        if count == 1:
-            return refs[0]
-        return refs if count else None

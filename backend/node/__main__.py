@@ -158,7 +158,7 @@ async def _serve(
     )
     server.tasks = TaskService(queue, server.objects, server.peer, loop)
     server.lookahead = Lookahead(queue, server.objects, server.peer, loop)
-    server.actors = ActorService(queue, server.tasks.pump, server.peer)
+    server.actors = ActorService(queue, server.tasks.pump)
     server.cluster = _cluster_service(settings, server)
     logs = LogRoutes(server.cluster, server.tell_driver)
     num_workers = max(1, slots_of(settings.resources))
@@ -227,7 +227,9 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
         return Load(tasks.load, slots, tasks.run_time, free, far.pulls.inbound, far.asked)
 
     cluster = ClusterService(info, load, settings.session_dir)
-    if not settings.has_driver:
+    if settings.has_driver:
+        cluster.alone = lambda _: server.far.be_head()
+    else:
         cluster.alone = server.give_up  # nobody can use it any more
     return cluster
 

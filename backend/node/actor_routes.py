@@ -1,16 +1,21 @@
-"""Actors across nodes: where each is placed, and who answers for it.
+"""The home of actors: carries out what `ActorLives` decides, here and on other nodes.
 
-An actor is looked for at the node of its owner, its *home*, which the actor's id begins with. The
-home chooses the node that runs it and passes on what is said about it; that node answers whoever
-asked. When it is lost, the home tells those who asked that the actor is dead.
+An actor is looked for at its home, the node of its owner, which the actor's id begins with. What is
+said about it at other nodes is passed on to there; the home answers whoever asked.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..wire import messages as m
 from ..wire.ids import node_of, owner_of
+from .actor_lives import ActorLives, Answer, Command, End, FreeName, Run, Tell
 
 if TYPE_CHECKING:
     from .actor_service import ActorService
@@ -19,14 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ActorRoutes"]
 
-
-class _Elsewhere:
-    """An actor of ours that another node runs."""
-
-    def __init__(self, node_id: bytes) -> None:
-        self.node_id = node_id
-        #: processes that asked for it
-        self.callers: set[bytes] = set()
+_log = logging.getLogger("millpond.node")
 
 
 class ActorRoutes:
@@ -36,73 +34,155 @@ class ActorRoutes:
         actors: those that this node runs.
         placing: chooses nodes.
         far: the way to them.
+        peer: finds the connection of a process.
+        loop: the node's event loop.
     """
 
-    def __init__(self, actors: ActorService, placing: Placing, far: FarPeers) -> None:
+    def __init__(
+        self,
+        actors: ActorService,
+        placing: Placing,
+        far: FarPeers,
+        peer: Callable[[bytes], AnyPeer | None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._actors = actors
         self._placing = placing
         self._far = far
+        self._peer = peer
+        self._loop = loop
         self._here = far.node_id
-        self._elsewhere: dict[bytes, _Elsewhere] = {}
+        self.lives = ActorLives()
+        #: those that no node can run until another one joins: actor -> incarnation
+        self._unplaceable: dict[bytes, int] = {}
+        actors.report = self._report
+        #: called with an actor that is dead, and may have had a name
+        self.free_name: Callable[[bytes], None] = lambda _: None
+        self.handlers: dict[type, Callable[[AnyPeer, Any], None]] = {
+            m.CreateActor: self._create,
+            m.LocateActor: self._locate,
+            m.KillActor: self._kill,
+            m.DropActor: lambda _, msg: self._carry_out(self.lives.drop(msg.actor_id)),
+            m.RunActor: lambda _, msg: self._actors.run(msg),
+            m.EndActor: lambda _, msg: self._actors.end(msg),
+            m.ActorStarted: lambda _, msg: self._told(msg),
+            m.ActorEnded: lambda _, msg: self._told(msg),
+        }
 
-    def create(self, peer: AnyPeer, message: m.CreateActor) -> None:
-        """A process wants an actor."""
-        actor_id = message.task.task_id
-        if not self._is_home(actor_id) or not self._actors.can_be_elsewhere(actor_id):
-            self._actors.create(peer.process_id, message)
-            return
-        node_id = self._placing.place(message.task, message.shape)
-        if node_id == self._here or not self._far.send(node_id, peer.process_id, message):
-            self._actors.create(peer.process_id, message)
-            return
-        there = self._elsewhere[actor_id] = _Elsewhere(node_id)
-        peer.send(m.TaskPlaced(actor_id, message.task.attempt, node_id))
-        for caller in self._actors.hand_over(actor_id):
-            there.callers.add(caller)
-            self._far.send(node_id, caller, m.LocateActor(actor_id))
+    # --- what processes want ---
 
-    def locate(self, peer: AnyPeer, message: m.LocateActor, *, from_afar: bool) -> None:
-        """A process wants to call an actor."""
+    def _create(self, peer: AnyPeer, message: m.CreateActor) -> None:
+        self._carry_out(self.lives.create(message))
+
+    def _locate(self, peer: AnyPeer, message: m.LocateActor) -> None:
         actor_id = message.actor_id
-        if not self._is_home(actor_id) and not from_afar:
-            if not self._far.send(actor_id[:4], peer.process_id, message):
-                owner = owner_of(actor_id).hex()
-                peer.send(m.ActorState(actor_id, False, reason=f"its owner {owner} is gone"))
-            return
-        there = self._elsewhere.get(actor_id)
-        if there is None:
-            self._actors.locate(peer.process_id, actor_id)
-        else:
-            there.callers.add(peer.process_id)
-            self._far.send(there.node_id, peer.process_id, message)
+        if self._is_mine(actor_id, peer):
+            self._carry_out(self.lives.locate(actor_id, peer.process_id))
+        elif node_of(actor_id) == self._here or not self._pass_on(peer, message):
+            owner = owner_of(actor_id).hex()
+            peer.send(m.ActorState(actor_id, m.ACTOR_DEAD, reason=f"its owner {owner} is gone"))
 
-    def kill(self, peer: AnyPeer, message: m.KillActor, *, from_afar: bool) -> None:
-        """A process wants an actor to end."""
+    def _kill(self, peer: AnyPeer, message: m.KillActor) -> None:
         actor_id = message.actor_id
-        if not self._is_home(actor_id) and not from_afar:
-            self._far.send(actor_id[:4], peer.process_id, message)
-            return
-        there = self._elsewhere.get(actor_id)
-        if there is None:
-            self._actors.kill(actor_id, graceful=message.graceful)
-            return
-        self._far.send(there.node_id, peer.process_id, message)
-        if message.graceful:
-            del self._elsewhere[actor_id]  # nobody can ask for it any more
+        if self._is_mine(actor_id, peer):
+            self._carry_out(self.lives.kill(actor_id, message.reason, restart=message.restart))
+        elif node_of(actor_id) != self._here:
+            self._pass_on(peer, message)
+
+    def _is_mine(self, actor_id: bytes, peer: AnyPeer) -> bool:
+        """Whether this is the home of an actor whose owner is alive."""
+        owner = owner_of(actor_id)
+        at_home = node_of(actor_id) == self._here
+        return at_home and (owner == peer.process_id or self._peer(owner) is not None)
+
+    def _pass_on(self, peer: AnyPeer, message: m.LocateActor | m.KillActor) -> bool:
+        return self._far.send(node_of(message.actor_id), peer.process_id, message)
+
+    # --- what becomes of actors ---
 
     def process_died(self, process_id: bytes) -> None:
-        """A process is gone, wherever it was; the node that runs an actor of it ends that."""
-        for actor_id, there in list(self._elsewhere.items()):
-            there.callers.discard(process_id)
-            if owner_of(actor_id) == process_id:
-                del self._elsewhere[actor_id]
+        """A process is gone, wherever it was."""
+        self._carry_out(self.lives.process_died(process_id))
 
     def node_lost(self, node_id: bytes, reason: str) -> None:
-        """A node is gone, with the actors that it ran."""
-        for actor_id, there in list(self._elsewhere.items()):
-            if there.node_id == node_id:
-                del self._elsewhere[actor_id]
-                self._actors.died_elsewhere(actor_id, there.callers, reason)
+        """A node is gone, with the actors that it ran, and the owners of those that we run."""
+        self._carry_out(
+            self.lives.node_lost(node_id, f"its node {node_id.hex()} is gone: {reason}")
+        )
+        self._actors.home_lost(node_id)
 
-    def _is_home(self, actor_id: bytes) -> bool:
-        return node_of(actor_id) == self._here
+    def node_joined(self) -> None:
+        """There is another node: it may run what no other could."""
+        waiting, self._unplaceable = self._unplaceable, {}
+        for actor_id, incarnation in waiting.items():
+            self._run(actor_id, incarnation)
+
+    def _told(self, message: m.ActorStarted | m.ActorEnded) -> None:
+        """The node that runs an actor of ours tells what became of it."""
+        actor_id, number = message.actor_id, message.incarnation
+        if isinstance(message, m.ActorStarted):
+            self._carry_out(self.lives.started(actor_id, number, message.worker_id))
+        else:
+            ended = self.lives.ended(actor_id, number, message.reason, failed=message.failed)
+            self._carry_out(ended)
+
+    def _report(self, home: bytes, message: msgspec.Struct) -> None:
+        """Tell the home of an actor that we run what became of it."""
+        if home == self._here:
+            self._told(message)  # type: ignore[arg-type]
+        else:
+            self._far.send(home, self._here, message)
+
+    # --- commands ---
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Run):
+                self._run_soon(command)
+            elif isinstance(command, End):
+                if command.node_id == self._here:
+                    self._actors.end(command.message)
+                else:
+                    self._far.send(command.node_id, self._here, command.message)
+            elif isinstance(command, Tell):
+                for caller in command.callers:
+                    self._send(caller, command.state)
+            elif isinstance(command, Answer):
+                self._send(command.owner, command.lost)
+            elif isinstance(command, FreeName):
+                self.free_name(command.actor_id)
+            else:
+                self._unplaceable.pop(command.actor_id, None)
+
+    def _run_soon(self, command: Run) -> None:
+        if command.incarnation:
+            self._log_restart(command)
+        if command.delay:
+            self._loop.call_later(command.delay, self._run, command.actor_id, command.incarnation)
+        else:
+            self._run(command.actor_id, command.incarnation)
+
+    def _run(self, actor_id: bytes, incarnation: int) -> None:
+        message = self.lives.wants(actor_id, incarnation)
+        if message is None:
+            return
+        node_id = self._placing.place(message.creation.task, message.creation.shape)
+        if node_id is None:
+            self._unplaceable[actor_id] = incarnation
+            return
+        self.lives.placed(actor_id, incarnation, node_id)
+        if node_id == self._here or not self._far.send(node_id, self._here, message):
+            self.lives.placed(actor_id, incarnation, self._here)
+            self._actors.run(message)
+
+    def _log_restart(self, command: Run) -> None:
+        life = self.lives.find(command.actor_id)
+        assert life is not None
+        assert life.creation is not None
+        name = life.creation.task.name.removesuffix(".__init__")
+        _log.warning("actor %s (%s) was lost: %s", name, life.actor_id.hex(), life.reason)
+
+    def _send(self, process_id: bytes, message: msgspec.Struct) -> None:
+        peer = self._peer(process_id)
+        if peer is not None:
+            peer.send(message)

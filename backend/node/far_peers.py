@@ -32,7 +32,9 @@ _FROM_AFAR = frozenset(
         *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
         *(m.AskStanding, m.Standing, m.NodeStanding),
         *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
-        *(m.CreateActor, m.LocateActor, m.KillActor, m.KillWorkerOf),
+        *(m.LocateActor, m.KillActor, m.KillWorkerOf),
+        *(m.NameActor, m.FindActor, m.ListActorNames, m.FreeName),
+        *(m.RunActor, m.EndActor, m.ActorStarted, m.ActorEnded),
     }
 )
 

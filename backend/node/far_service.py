@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire import messages as m
 from ..wire.copies import copies_of_arguments
 from ..wire.framing import encode_message
+from .actor_names import NameService
 from .actor_routes import ActorRoutes
 from .far_peers import AnyPeer, FarPeer, FarPeers
 from .fetch_service import FetchService
@@ -18,6 +19,7 @@ from .pulls import Pulls
 if TYPE_CHECKING:
     from millpond.scheduler.placement import Load
 
+    from ..wire.messages.cluster import NodeInfo
     from .cluster_service import ClusterService
     from .server import NodeServer
 
@@ -49,7 +51,10 @@ class FarService:
         self.pulls = Pulls(server.objects, cluster, server.peer, loop)
         self.fetches = FetchService(server.objects, cluster.node_id, self.pulls.arrival)
         cluster.serve_fetch = self.fetches.serve
-        self.actors = ActorRoutes(server.actors, self.placing, self.peers)
+        self.actors = ActorRoutes(server.actors, self.placing, self.peers, server.peer, loop)
+        self.actors.free_name = self._free_name
+        #: of this cluster, if this node is its head
+        self.names = NameService()
         self.node_id = cluster.node_id
         self._loop = loop
         #: tasks of owners of this node that are placed together in a moment
@@ -61,16 +66,15 @@ class FarService:
             m.SubmitTask: self._submit,
             m.CancelTask: self._cancel,
             m.RequestLeases: self._request_leases,
-            m.CreateActor: self.actors.create,
-            m.LocateActor: self._locate_actor,
-            m.KillActor: self._kill_actor,
+            **self.actors.handlers,
+            **self.names.handlers,
             m.AskStanding: self._ask_standing,
             m.NodeStanding: lambda peer, message: server.tasks.stalemate.told_by_node(
                 peer.process_id, message
             ),
         }
         server.tasks.copies_of = lambda task: copies_of_arguments(task.arguments, cluster.node_id)
-        cluster.joined = self.placing.joined
+        cluster.joined = self._node_joined
         cluster.left = self._node_lost
         cluster.loaded = self._loaded
 
@@ -103,7 +107,7 @@ class FarService:
             owner, task = peer.process_id, message.task
             if self.local(owner) is None:
                 continue  # it died meanwhile
-            node_id = self.placing.place(task, message.shape, coming)
+            node_id = self.placing.place(task, message.shape, coming) or self.node_id
             if node_id != self.node_id and self.peers.send(node_id, owner, message):
                 peer.send(m.TaskPlaced(task.task_id, task.attempt, node_id))
                 self.peers.wait_for_room(peer, node_id)
@@ -128,13 +132,17 @@ class FarService:
         room_here = self._tasks.queue.pool.fits(declared(shape))
         self.placing.spread_leases(owner, shape, *((0, 0) if room_here else wanted))
 
-    def _locate_actor(self, peer: AnyPeer, message: m.LocateActor) -> None:
-        """A process wants to call an actor."""
-        self.actors.locate(peer, message, from_afar=isinstance(peer, FarPeer))
+    def _free_name(self, actor_id: bytes) -> None:
+        """An actor whose home this is is dead: tell the head, which keeps the names."""
+        if self._cluster.head_id == self.node_id:
+            self.names.free(actor_id)
+        else:
+            self.peers.send(self._cluster.head_id, self.node_id, m.FreeName(actor_id))
 
-    def _kill_actor(self, peer: AnyPeer, message: m.KillActor) -> None:
-        """A process wants an actor to end."""
-        self.actors.kill(peer, message, from_afar=isinstance(peer, FarPeer))
+    def be_head(self) -> None:
+        """This node has lost its cluster, and goes on as one of its own."""
+        for actor in self.actors.lives.named():
+            self.names.name(actor)
 
     # --- whether anybody does anything ---
 
@@ -171,6 +179,7 @@ class FarService:
     def local_process_died(self, process_id: bytes) -> None:
         """A process of this node is gone."""
         self.actors.process_died(process_id)
+        self.names.gone(process_id)
         self.placing.owner_died(process_id)
         self.peers.local_process_died(process_id)
 
@@ -178,8 +187,13 @@ class FarService:
         """A process of another node is gone."""
         self._server.drop_process(process_id)
         self.actors.process_died(process_id)
+        self.names.gone(process_id)
         for peer in self._server.peers.values():
             peer.send(m.ProcessDied(process_id))
+
+    def _node_joined(self, node: NodeInfo) -> None:
+        self.placing.joined(node)
+        self.actors.node_joined()
 
     def _node_lost(self, node_id: bytes, reason: str) -> None:
         self.placing.left(node_id)
@@ -188,6 +202,7 @@ class FarService:
             self.actors.process_died(process_id)
         self._server.objects.drop_process(node_id)  # what all the others owned, too
         self.actors.node_lost(node_id, reason)
+        self.names.gone(node_id)
         for peer in self._server.peers.values():
             peer.send(m.NodeLost(node_id, reason))
 

@@ -66,16 +66,14 @@ class Placing:
         """A node said how busy it is."""
         self._placement.report(node_id, load)
 
-    def place(self, task: m.Task, shape: bytes, coming: int = 0) -> bytes:
-        """Return the node that is to run a task or an actor; this one where nobody could.
+    def place(self, task: m.Task, shape: bytes, coming: int = 0) -> bytes | None:
+        """Return the node that is to run a task or an actor; None where none could.
 
         Args:
             task: the task.
             shape: what it needs.
             coming: how many more are about to be placed.
         """
-        if len(self._cluster.nodes) == 1:
-            return self._here
         self._placement.report(self._here, self._cluster.load())
         stored = [each for each in task.arguments if each.value.kind == m.STORED]
         sizes = {each.object_id: each.value.size for each in stored}
@@ -86,9 +84,8 @@ class Placing:
         need = Need(declared(shape), sizes, self.expected_output(task))
         empty: Copies = {}
         chosen = self._placement.choose(need, lambda object_id: where.get(object_id, empty), coming)
-        if chosen is None:
-            return self._here
-        self._placement.sent(chosen)
+        if chosen is not None:
+            self._placement.sent(chosen)
         return chosen
 
     def spread_leases(self, owner: bytes, shape: bytes, count: int, order: int) -> None:

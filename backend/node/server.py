@@ -216,7 +216,6 @@ class NodeServer:
         """A process of this node or another one is gone: what it had, and waited for, goes."""
         self.objects.drop_process(process_id)
         self.tasks.process_died(process_id)
-        self.actors.process_died(process_id)
 
     def tell_driver(self, message: msgspec.Struct) -> None:
         """Send a message to the driver of this node, if it has one."""

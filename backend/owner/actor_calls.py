@@ -1,9 +1,10 @@
 """Calls of actor methods: in order per caller, straight to the actor's process.
 
 Calls wait here until their arguments are finished and the actor is located; a call never
-overtakes an earlier one of this process. An actor is named by the object that its constructor
-returns; that object's reference count is the actor's life. Methods are called under the
-runtime's lock unless they say otherwise.
+overtakes an earlier one of this process. When the actor's process is lost, the calls that it had
+fail, or go back to the front of those that wait for its next process. An actor is named by the
+object that its constructor returns; that object's reference count is the actor's life. Methods are
+called under the runtime's lock unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ActorDiedError
+from ..errors import ActorDiedError, ActorUnavailableError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.ids import node_of
@@ -54,21 +55,33 @@ class ActorCalls:
         self._actors: dict[bytes, Actor] = {}
         #: actors that may have something to send
         self._dirty: set[Actor] = set()
+        #: arguments of constructors that may run again, kept for as long as their actors
+        self._kept: dict[bytes, list[Any]] = {}
         self.handlers: dict[type, Callable[[Channel, Any], None]] = {
             m.ActorState: self._on_actor_state,
         }
 
-    def create(self, task: PendingTask) -> ObjectRef[Any]:
+    def create(
+        self, task: PendingTask, max_restarts: int, named: m.NamedActor | None = None
+    ) -> ObjectRef[Any]:
         """Start an actor; return the ref that is its life. Takes the lock itself."""
         runtime = self._runtime
         with runtime.lock:
             (ref,) = runtime.submission.adopt(task, 1)
             ref._entry.actor = True
-            if runtime.submission.await_arguments(task, self._create_at_node):
-                self._create_at_node(task)
+            if max_restarts:
+                self._kept[ref.id] = [*task.arguments, *task.held, task.payload_ref]
+
+            def create_at_node(ready: PendingTask) -> None:
+                self._create_at_node(ready, max_restarts, named)
+
+            if runtime.submission.await_arguments(task, create_at_node):
+                create_at_node(task)
         return ref
 
-    def _create_at_node(self, task: PendingTask) -> None:
+    def _create_at_node(
+        self, task: PendingTask, max_restarts: int, named: m.NamedActor | None
+    ) -> None:
         runtime = self._runtime
         message = task.message(runtime.objects, runtime.process_id)
         task.state = AT_NODE
@@ -76,7 +89,9 @@ class ActorCalls:
         pickled = runtime.functions.blob(task.function_id) or b""
         if len(pickled) > INLINE_LIMIT:
             pickled = b""
-        runtime.node.send(m.CreateActor(message, task.shape, task.order, pickled))
+        runtime.node.send(
+            m.CreateActor(message, task.shape, task.order, pickled, max_restarts, named)
+        )
 
     def submit(self, task: PendingTask, num_returns: int) -> list[ObjectRef[Any]]:
         """Queue a call; return the refs of its results. Takes the lock itself."""
@@ -104,7 +119,7 @@ class ActorCalls:
 
     def _send(self, actor: Actor) -> None:
         """Send the calls that are ready, up to the first that is not."""
-        calls: list[m.Task] = []
+        sent: list[PendingTask] = []
         waiting = actor.waiting
         while waiting and len(actor.in_flight) < _MAX_IN_FLIGHT:
             task = waiting[0]
@@ -117,9 +132,30 @@ class ActorCalls:
             task.state = AT_WORKER
             task.lease = actor
             actor.in_flight[task.task_id] = task
-            calls.append(task.message(self._runtime.objects, self._runtime.process_id))
-        if calls and actor.connection is not None:
-            actor.connection.send(m.RunTasks(calls))
+            sent.append(task)
+        if not sent:
+            return
+        assert actor.connection is not None
+        where = node_of(actor.connection.peer_id)
+        for task in sent:
+            if task.place and task.place != where:
+                self._runtime.submission.delete_results(task)  # of an attempt on another node
+            task.place = where
+        table, me = self._runtime.objects, self._runtime.process_id
+        calls = m.RunTasks([task.message(table, me) for task in sent])
+        if not actor.connection.send(calls):
+            # Its process is gone, and these never reached it: they wait for what the home says.
+            self._take_back(actor, sent)
+            actor.located = False
+
+    @staticmethod
+    def _take_back(actor: Actor, calls: list[PendingTask]) -> None:
+        """Put calls before all that wait."""
+        for task in calls:
+            del actor.in_flight[task.task_id]
+            task.state = READY
+            task.lease = None
+        actor.waiting.extendleft(reversed(calls))
 
     def finished(self, actor: Actor, task: PendingTask) -> None:
         """A call left the actor."""
@@ -136,26 +172,49 @@ class ActorCalls:
 
     def _on_actor_state(self, connection: Channel, message: m.ActorState) -> None:
         runtime = self._runtime
-        peer = runtime.peer(message.worker_id) if message.alive else None
+        alive = message.state == m.ACTOR_ALIVE
+        peer = runtime.peer(message.worker_id) if alive else None
         with runtime.lock:
             actor = self._actors.get(message.actor_id)
-            if actor is None:
+            if actor is None or actor.death:
                 return
-            if message.alive:
-                # If the process is gone already, the node tells next.
-                if peer is not None and not actor.death:
-                    actor.connection = peer
-                    actor.located = True
-                    self._send(actor)
-            else:
+            if message.state == m.ACTOR_DEAD:
                 self._died(actor, message.reason)
+            elif not alive:
+                self._lost(actor, message.reason)
+            elif peer is not None:  # if the process is gone already, the home tells next
+                actor.connection = peer
+                actor.located = True
+                self._send(actor)
             runtime.submission.dispatch()
 
     def node_lost(self, node_id: bytes, reason: str) -> None:
-        """A node is gone, with the actors that lived there."""
+        """A node is gone, with its actors' owners, who will not tell. Of others the home tells."""
         for actor in self._actors.values():
-            if actor.connection is not None and node_of(actor.connection.peer_id) == node_id:
+            if node_of(actor.actor_id) == node_id:
                 self._died(actor, reason)
+
+    def _lost(self, actor: Actor, reason: str) -> None:
+        """An actor's process is gone, and there will be another one."""
+        actor.located = False
+        actor.connection = None
+        again = []
+        for task in list(actor.in_flight.values()):
+            if task.cancelled:
+                self._runtime.submission.fail_cancelled(task)
+            elif task.retries_left == 0:
+                error = ActorUnavailableError(
+                    f"call of {task.name} failed: the process of actor {actor.actor_id.hex()} was "
+                    f"lost: {reason}"
+                )
+                self._fail(task, error)
+            else:
+                task.retries_left -= task.retries_left > 0
+                task.attempt += 1
+                again.append(task)
+                continue
+            actor.in_flight.pop(task.task_id, None)
+        self._take_back(actor, again)
 
     def _died(self, actor: Actor, reason: str) -> None:
         actor.death = actor.death or reason
@@ -172,10 +231,16 @@ class ActorCalls:
                     f"call of {task.name} failed: actor {actor.actor_id.hex()} is dead: "
                     f"{actor.death}"
                 )
-                self._runtime.submission.fail(task, serialize_error(error))
+                self._fail(task, error)
+
+    def _fail(self, task: PendingTask, error: ActorDiedError) -> None:
+        if task.place:  # it was at an actor, which may have stored some of the results already
+            self._runtime.submission.delete_results(task)
+        self._runtime.submission.fail(task, serialize_error(error))
 
     def forget(self, actor_id: bytes) -> None:
         """The last handle of this process died, if the id is an actor's. Every call held one."""
+        self._kept.pop(actor_id, None)
         actor = self._actors.get(actor_id)
         if actor is not None and not actor.in_flight and not actor.waiting:
             del self._actors[actor_id]

@@ -281,13 +281,17 @@ class ObjectTable:
 
     # --- lifetime ---
 
-    def add_borrows(self, object_ids: Iterable[bytes], borrower: bytes) -> None:
-        """Count ``borrower`` once more as a holder of owned objects."""
+    def add_borrows(self, object_ids: Iterable[bytes], borrower: bytes) -> list[bytes]:
+        """Count ``borrower`` once more as a holder of owned objects; return those that are gone."""
+        missing = []
         for object_id in object_ids:
             entry = self.entries.get(object_id)
             if entry is not None and entry.owned:
                 borrows = entry.borrows = entry.borrows if entry.borrows is not None else {}
                 borrows[borrower] = borrows.get(borrower, 0) + 1
+            else:
+                missing.append(object_id)
+        return missing
 
     def remove_borrows(
         self, object_ids: Iterable[bytes], counts: Iterable[int], borrower: bytes, freed: Freed

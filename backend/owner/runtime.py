@@ -134,7 +134,7 @@ class Runtime:
             **self.afar.handlers,
         }
         answers = (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState)
-        for answer in (*answers, ClusterState, PortOpened):
+        for answer in (*answers, ClusterState, PortOpened, m.ActorFound, m.ActorNames):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
 
     # --- functions ---
@@ -270,10 +270,11 @@ class Runtime:
         owner = owner_of(entry.id).hex()
         self.objects.replace(entry, died_value(entry.id, f"its owner {owner} is gone"))
 
-    def register_borrowed(self, refs: Iterable[ObjectRef[Any]]) -> None:
+    def register_borrowed(self, refs: Iterable[ObjectRef[Any]]) -> list[bytes]:
         """Make this process known to the owners of the refs it goes on to hold.
 
-        Waits for the owners' answers: until then whoever brought the refs keeps them alive.
+        Waits for the owners' answers: until then whoever brought the refs keeps them alive. Where
+        nobody did, some objects may be gone, which are returned.
         """
         new: dict[bytes, list[bytes]] = {}
         with self.lock:
@@ -282,18 +283,26 @@ class Runtime:
                 if not entry.owned and not entry.registered:
                     entry.registered = 1
                     new.setdefault(owner_of(entry.id), []).append(entry.id)
-        self.borrow_for(new, self.process_id)
+        return self.borrow_for(new, self.process_id)
 
-    def borrow_for(self, by_owner: dict[bytes, list[bytes]], borrower: bytes) -> None:
-        """Register ``borrower`` with the owners of objects and wait until they know."""
+    def borrow_for(self, by_owner: dict[bytes, list[bytes]], borrower: bytes) -> list[bytes]:
+        """Register ``borrower`` with the owners of objects and wait until they know.
+
+        Returns:
+            Those that their owners do not have any more, or whose owners are gone: using them will
+            say so.
+        """
+        missing: list[bytes] = []
         for owner_id, object_ids in by_owner.items():
             owner = self.peer(owner_id)
             if owner is None:
-                continue  # its objects are lost; using them will say so
-            try:
-                self.requests.ask(owner, m.Borrow(0, object_ids, borrower))
-            except NodeDiedError:
+                missing += object_ids
                 continue
+            try:
+                missing += self.requests.ask(owner, m.Borrow(0, object_ids, borrower)).missing
+            except NodeDiedError:
+                missing += object_ids
+        return missing
 
     def forget(self, freed: Freed) -> None:
         """Tell the node and the owners what is not held here any more. Under the lock."""
@@ -303,7 +312,7 @@ class Runtime:
             self.node.send(m.DeleteObjects(freed.stored))
             self.delete_elsewhere(freed.elsewhere)
         for actor_id in freed.actors:
-            self.node.send(m.KillActor(actor_id, graceful=True))
+            self.node.send(m.DropActor(actor_id))
             self.actor_calls.forget(actor_id)
         if freed.released:
             self._release(freed.released)
@@ -425,8 +434,8 @@ class Runtime:
 
     def _on_borrow(self, connection: Channel, message: m.Borrow) -> None:
         with self.lock:
-            self.objects.add_borrows(message.object_ids, message.borrower)
-        connection.send(m.Done(message.request))
+            missing = self.objects.add_borrows(message.object_ids, message.borrower)
+        connection.send(m.Done(message.request, missing))
 
     def _on_release(self, connection: Channel, message: m.Release) -> None:
         freed = Freed()

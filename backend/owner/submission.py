@@ -133,7 +133,7 @@ class Submission:
             return False
         task.cancelled, task.forced = True, force
         if task.state in (WAITING, READY):
-            self._fail_cancelled(task)
+            self.fail_cancelled(task)
         elif task.state == AT_NODE:
             self._tell_node(task.place or self._runtime.node_id, m.CancelTask(task.task_id, force))
         elif force and isinstance(task.lease, LeasedWorker):
@@ -268,17 +268,19 @@ class Submission:
         """Give all objects of the task a serialized exception."""
         if task.kind == m.ACTOR_CREATE and task.state == WAITING:
             # The node never heard of the actor; those who call it must hear of its end.
-            self._runtime.node.send(m.KillActor(task.task_id, graceful=False))
+            reason = "an argument of its constructor failed"
+            self._runtime.node.send(m.KillActor(task.task_id, reason))
         self.finish(task, [m.Value(m.FAILED, error)] * len(task.returns))
 
-    def _fail_cancelled(self, task: PendingTask) -> None:
+    def fail_cancelled(self, task: PendingTask) -> None:
+        """Give all objects of the task the error of one that was cancelled."""
         error = TaskCancelledError(f"task {task.name} ({task.task_id.hex()}) was cancelled")
         self.fail(task, serialize_error(error))
 
     def lost_attempt(self, task: PendingTask, reason: str, *, charged: bool) -> None:
         """An attempt gives no result: try again, or give up."""
         if task.cancelled:
-            self._fail_cancelled(task)
+            self.fail_cancelled(task)
             return
         if charged and task.retries_left == 0:
             attempts = f"{task.attempt + 1} attempt" + ("s" if task.attempt else "")
@@ -286,7 +288,7 @@ class Submission:
                 f"task {task.name} ({task.task_id.hex()}) did not survive {attempts}: {reason}"
             )
             # The dead worker may have stored some of the results already.
-            self._delete_results(task)
+            self.delete_results(task)
             self.fail(task, serialize_error(error))
             return
         if charged and task.retries_left > 0:
@@ -296,24 +298,24 @@ class Submission:
     def _stopped(self, task: PendingTask, oom: m.OutOfMemory) -> None:
         """A task was stopped for its memory: run it again with more reserved, or give up."""
         if task.cancelled:
-            self._fail_cancelled(task)
+            self.fail_cancelled(task)
             return
         error = self._demand.stopped(task, oom, self._runtime.task_memory)
         if error is None:
             self._learn_memory(task, oom.used)
             self._retry(task)
         else:
-            self._delete_results(task)
+            self.delete_results(task)
             self.fail(task, serialize_error(error))
 
-    def _delete_results(self, task: PendingTask) -> None:
+    def delete_results(self, task: PendingTask) -> None:
         """Delete what the last attempt of a task may have stored."""
         results = [entry.id for entry in task.returns]
         self._tell_node(task.place or self._runtime.node_id, m.DeleteObjects(results))
 
     def _retry(self, task: PendingTask) -> None:
         if task.place and task.rerun_of is None:
-            self._delete_results(task)  # the next attempt may run, and store them, on another node
+            self.delete_results(task)  # the next attempt may run, and store them, on another node
         task.attempt += 1
         task.lease = None
         self._route(task)
@@ -442,7 +444,7 @@ class Submission:
             task = self._tasks.get(message.task_id)
             if task is not None and task.attempt == message.attempt:
                 if message.cancelled:
-                    self._fail_cancelled(task)
+                    self.fail_cancelled(task)
                 elif message.lost:
                     self._recover(task, message.lost, message.reason)
                 elif message.oom is not None:

@@ -1,7 +1,8 @@
-"""Where actors are, as their home and the nodes that run them see it."""
+"""Where actors run, as their home and the nodes that run them see it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -14,8 +15,9 @@ from millpond.wire import messages as m
 HERE, THERE, YONDER = b"nod1", b"nod2", b"nod3"
 OWNER, CALLER, FAR_CALLER = HERE + b"driv", HERE + b"work", YONDER + b"work"
 ACTOR = OWNER + b"00000001"
-#: an actor whose home is another node
-THEIRS = YONDER + b"driv00000001"
+#: an actor whose home is another node, and its owner
+THEIR_OWNER = YONDER + b"driv"
+THEIRS = THEIR_OWNER + b"00000001"
 
 
 class Process:
@@ -33,17 +35,23 @@ class World:
     node_id = HERE
 
     def __init__(self) -> None:
-        self.processes = {each: Process(each) for each in (OWNER, CALLER, FAR_CALLER)}
+        self.processes = {each: Process(each) for each in (OWNER, CALLER, FAR_CALLER, THERE)}
         self.queue = LeaseQueue({"CPU": 1}, 100)
-        self.actors = ActorService(
-            self.queue, lambda: None, lambda each: cast("Any", self.processes.get(each))
-        )
+        self.actors = ActorService(self.queue, lambda: None)
         self.sent: list[tuple[bytes, bytes, Any]] = []
         self.members = {THERE, YONDER}
-        self.target = THERE
-        self.routes = ActorRoutes(self.actors, cast("Any", self), cast("Any", self))
+        self.target: bytes | None = THERE
+        self.later: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+        here = cast("Any", self)
+        self.routes = ActorRoutes(self.actors, here, here, self.peer, here)
 
-    def place(self, task: m.Task, shape: bytes) -> bytes:
+    def peer(self, process_id: bytes) -> Any:
+        return self.processes.get(process_id)
+
+    def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
+        self.later.append((delay, call, args))
+
+    def place(self, task: m.Task, shape: bytes) -> bytes | None:
         return self.target
 
     def send(self, target: bytes, sender: bytes, message: Any) -> bool:
@@ -51,15 +59,14 @@ class World:
             self.sent.append((target, sender, message))
         return target[:4] in self.members
 
-    def create(self) -> m.CreateActor:
-        task = m.Task(ACTOR, 0, b"f", "A", b"", kind=m.ACTOR_CREATE, caller=OWNER)
-        message = m.CreateActor(task, b"\x90", 1, b"")
-        self.routes.create(cast("Any", self.processes[OWNER]), message)
-        return message
+    def say(self, process_id: bytes, message: Any) -> None:
+        self.routes.handlers[type(message)](self.processes[process_id], message)
 
-    def locate(self, caller: bytes, actor_id: bytes = ACTOR, *, from_afar: bool = False) -> None:
-        peer = cast("Any", self.processes[caller])
-        self.routes.locate(peer, m.LocateActor(actor_id), from_afar=from_afar)
+    def create(self, max_restarts: int = 0) -> m.CreateActor:
+        task = m.Task(ACTOR, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=OWNER)
+        message = m.CreateActor(task, b"\x90", 1, b"", max_restarts)
+        self.say(OWNER, message)
+        return message
 
     def heard(self, process_id: bytes) -> list[Any]:
         return self.processes[process_id].heard
@@ -70,70 +77,121 @@ def world() -> World:
     return World()
 
 
-def test_an_actor_that_another_node_runs_is_known_to_its_owner(world: World) -> None:
-    message = world.create()
-    assert world.sent == [(THERE, OWNER, message)]
-    assert world.heard(OWNER) == [m.TaskPlaced(ACTOR, 0, THERE)]
+def test_an_actor_runs_where_it_is_placed(world: World) -> None:
+    creation = world.create()
+    assert world.sent == [(THERE, HERE, m.RunActor(creation, 0))]
     assert world.queue.waiting == 0
 
 
-def test_an_actor_stays_where_it_is_placed_here_or_the_other_node_is_gone(world: World) -> None:
+def test_an_actor_stays_where_the_other_node_is_gone(world: World) -> None:
     world.members.clear()
     world.create()
     assert world.queue.waiting == 1
-    assert world.heard(OWNER) == []
 
 
-def test_callers_are_passed_on_to_where_the_actor_is(world: World) -> None:
+def test_who_asks_for_an_actor_is_answered_by_its_home(world: World) -> None:
+    world.say(CALLER, m.LocateActor(ACTOR))
     world.create()
-    world.sent.clear()
-    world.locate(CALLER)
-    world.locate(FAR_CALLER, from_afar=True)
-    question = m.LocateActor(ACTOR)
-    assert world.sent == [(THERE, CALLER, question), (THERE, FAR_CALLER, question)]
-
-
-def test_who_asked_before_the_actor_was_placed_is_passed_on_with_it(world: World) -> None:
-    world.locate(CALLER)
-    message = world.create()
-    assert world.sent == [(THERE, OWNER, message), (THERE, CALLER, m.LocateActor(ACTOR))]
+    world.say(FAR_CALLER, m.LocateActor(ACTOR))
+    world.say(THERE, m.ActorStarted(ACTOR, 0, THERE + b"work"))
+    state = m.ActorState(ACTOR, m.ACTOR_ALIVE, THERE + b"work")
+    assert world.heard(CALLER) == world.heard(FAR_CALLER) == [state]
 
 
 def test_an_actor_of_another_home_is_looked_for_there(world: World) -> None:
-    world.locate(CALLER, THEIRS)
-    assert world.sent == [(YONDER, CALLER, m.LocateActor(THEIRS))]
+    world.say(CALLER, m.LocateActor(THEIRS))
+    world.say(CALLER, m.KillActor(THEIRS, "it was killed"))
+    assert world.sent == [
+        (YONDER, CALLER, m.LocateActor(THEIRS)),
+        (YONDER, CALLER, m.KillActor(THEIRS, "it was killed")),
+    ]
 
 
-def test_an_actor_whose_home_is_gone_is_dead(world: World) -> None:
+def test_an_actor_whose_home_or_owner_is_gone_is_dead(world: World) -> None:
     world.members.clear()
-    world.locate(CALLER, THEIRS)
-    (state,) = world.heard(CALLER)
-    assert (state.actor_id, state.alive) == (THEIRS, False)
-    assert "its owner" in state.reason
+    world.say(CALLER, m.LocateActor(THEIRS))
+    del world.processes[OWNER]
+    world.say(CALLER, m.LocateActor(ACTOR))
+    for state, actor_id in zip(world.heard(CALLER), (THEIRS, ACTOR), strict=True):
+        assert (state.actor_id, state.state) == (actor_id, m.ACTOR_DEAD)
+        assert "its owner" in state.reason
 
 
 def test_when_the_node_of_an_actor_is_lost_all_who_asked_hear_of_its_death(world: World) -> None:
     world.create()
-    world.locate(CALLER)
+    world.say(CALLER, m.LocateActor(ACTOR))
     world.routes.node_lost(THERE, "its power failed")
-    assert world.heard(CALLER) == [m.ActorState(ACTOR, False, reason="its power failed")]
-    world.locate(FAR_CALLER, from_afar=True)
-    assert world.heard(FAR_CALLER) == [m.ActorState(ACTOR, False, reason="its power failed")]
+    (state,) = world.heard(CALLER)
+    assert state.state == m.ACTOR_DEAD
+    assert "its power failed" in state.reason
+    world.say(FAR_CALLER, m.LocateActor(ACTOR))
+    assert world.heard(FAR_CALLER) == [state]
+    (lost,) = world.heard(OWNER)
+    assert (type(lost), lost.task_id) == (m.TaskLost, ACTOR)
 
 
-def test_an_actor_is_ended_where_it_is_and_forgotten_with_its_last_handle(world: World) -> None:
+def test_an_actor_that_may_be_restarted_runs_elsewhere_when_its_node_is_lost(world: World) -> None:
+    creation = world.create(1)
+    world.sent.clear()
+    world.target = YONDER
+    world.routes.node_lost(THERE, "its power failed")
+    assert world.sent == [(YONDER, HERE, m.RunActor(creation, 1))]
+    assert world.heard(OWNER) == []
+
+
+def test_an_actor_that_no_node_can_run_waits_for_one_that_can(world: World) -> None:
+    world.target = None
+    creation = world.create()
+    assert (world.sent, world.queue.waiting) == ([], 0)
+    world.target = YONDER
+    world.routes.node_joined()
+    world.routes.node_joined()
+    assert world.sent == [(YONDER, HERE, m.RunActor(creation, 0))]
+
+
+def test_an_actor_that_is_ended_while_no_node_can_run_it_is_not_run_later(world: World) -> None:
+    world.target = None
+    world.create()
+    world.say(CALLER, m.KillActor(ACTOR, "it was killed"))
+    world.target = YONDER
+    world.routes.node_joined()
+    assert world.sent == []
+
+
+def test_a_constructor_that_crashes_twice_in_a_row_is_run_later(world: World) -> None:
+    world.target = HERE
+    world.create(-1)
+    world.say(THERE, m.ActorEnded(ACTOR, 0, "it crashed"))
+    world.say(THERE, m.ActorEnded(ACTOR, 1, "it crashed"))
+    ((delay, call, args),) = world.later
+    assert delay > 0
+    world.say(CALLER, m.KillActor(ACTOR, "it was killed"))
+    waiting = world.queue.waiting
+    call(*args)
+    assert world.queue.waiting == waiting
+
+
+def test_an_actor_is_ended_where_it_is(world: World) -> None:
     world.create()
     world.sent.clear()
-    owner = cast("Any", world.processes[OWNER])
-    world.routes.kill(owner, m.KillActor(ACTOR, graceful=True), from_afar=False)
-    assert world.sent == [(THERE, OWNER, m.KillActor(ACTOR, graceful=True))]
-    world.routes.node_lost(THERE, "later")
-    assert world.heard(OWNER) == [m.TaskPlaced(ACTOR, 0, THERE)]
+    world.say(OWNER, m.DropActor(ACTOR))
+    reason = "all its handles were dropped"
+    assert world.sent == [(THERE, HERE, m.EndActor(ACTOR, 0, reason, graceful=True))]
 
 
-def test_actors_of_a_process_that_died_are_forgotten(world: World) -> None:
-    world.create()
-    world.locate(CALLER)
-    world.routes.process_died(OWNER)
-    world.routes.node_lost(THERE, "later")
-    assert world.heard(CALLER) == []
+def test_the_home_of_an_actor_that_ends_here_hears_of_it(world: World) -> None:
+    task = m.Task(THEIRS, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=THEIR_OWNER)
+    world.say(THERE, m.RunActor(m.CreateActor(task, b"\x90", 1, b""), 3))
+    world.say(THERE, m.EndActor(THEIRS, 2, "an earlier one"))
+    assert (world.sent, world.queue.waiting) == ([], 1)
+    world.say(THERE, m.EndActor(THEIRS, 3, "it was killed"))
+    assert world.sent == [(YONDER, HERE, m.ActorEnded(THEIRS, 3, "it was killed"))]
+    assert world.queue.waiting == 0
+
+
+def test_actors_whose_home_is_lost_are_not_run_any_more(world: World) -> None:
+    task = m.Task(THEIRS, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=THEIR_OWNER)
+    world.say(THERE, m.RunActor(m.CreateActor(task, b"\x90", 1, b""), 0))
+    world.members.discard(YONDER)
+    world.routes.node_lost(YONDER, "its power failed")
+    assert world.queue.waiting == 0

@@ -58,7 +58,7 @@ def task(*arguments: tuple[bytes, int, list[bytes]]) -> m.Task:
 
 
 def test_alone_a_node_keeps_everything() -> None:
-    assert World().placing.place(task(), GPU) == HERE
+    assert World().placing.place(task(), ONE) == HERE
 
 
 def test_a_task_goes_where_its_arguments_are(world: World) -> None:
@@ -86,8 +86,8 @@ def test_memory_that_is_only_expected_does_not_count(world: World) -> None:
     assert world.placing.place(task(), shape) == YONDER
 
 
-def test_what_nobody_can_run_waits_here(world: World) -> None:
-    assert world.placing.place(task(), pack_shape({"TPU": UNIT})) == HERE
+def test_what_nobody_can_run_goes_nowhere(world: World) -> None:
+    assert world.placing.place(task(), pack_shape({"TPU": UNIT})) is None
 
 
 def test_leases_are_asked_of_those_that_have_room_and_no_more_than_are_wanted(
@@ -134,4 +134,4 @@ def test_a_node_that_is_gone_is_not_asked(world: World) -> None:
     world.sent.clear()
     world.placing.spread_leases(OWNER, GPU, 0, 0)
     assert world.sent == []
-    assert world.placing.place(task(), GPU) == HERE
+    assert world.placing.place(task(), GPU) is None

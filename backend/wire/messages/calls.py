@@ -103,10 +103,12 @@ class Release(msgspec.Struct, array_like=True, tag=20):
     borrower: bytes
 
 
-class Done(msgspec.Struct, array_like=True, tag=21):
+class Done(msgspec.Struct, array_like=True, omit_defaults=True, tag=21):
     """Answers a request that only has to be finished."""
 
     request: int
+    #: of a `Borrow`: objects that the owner does not have any more
+    missing: list[bytes] = []
 
 
 class ReportLost(msgspec.Struct, array_like=True, tag=24):
