@@ -22,7 +22,6 @@ from millpond.objectstore.fileio import is_full
 from millpond.objectstore.spill.storage import Storage
 from millpond.scheduler.placement import Load
 from millpond.scheduler.queue import LeaseQueue
-from millpond.scheduler.resources import UNIT
 
 from ..wire import messages as m
 from ..wire.framing import FrameDecoder, encode_frame
@@ -221,7 +220,7 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     def load() -> Load:
         store = server.objects.statistics()
         tasks = server.tasks
-        slots = settings.resources["CPU"] // UNIT
+        slots = tasks.queue.slots
         free = store.capacity - store.used
         return Load(tasks.load, slots, tasks.run_time, free, server.far.pulls.inbound)
 

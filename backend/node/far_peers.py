@@ -31,6 +31,7 @@ _FROM_AFAR = frozenset(
     {
         *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
         *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
+        m.HandOn,
         *(m.LocateActor, m.KillActor, m.KillWorkerOf),
         *(m.NameActor, m.FindActor, m.ListActorNames, m.FreeName),
         *(m.RunActor, m.EndActor, m.ActorStarted, m.ActorEnded),
