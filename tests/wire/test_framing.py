@@ -238,4 +238,4 @@ def test_a_message_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_fields_that_a_newer_peer_adds_are_ignored() -> None:
-    assert FrameDecoder().feed(frame(msgspec.msgpack.encode([21, 5, "new"]))) == [Done(5)]
+    assert FrameDecoder().feed(frame(msgspec.msgpack.encode([21, 5, [], "new"]))) == [Done(5)]
