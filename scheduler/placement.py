@@ -63,8 +63,8 @@ class Load:
     """What a node reports of itself.
 
     Attributes:
-        tasks: how many run or wait there.
-        slots: how many it can run side by side.
+        tasks: how many run or wait there, actors that hold CPUs not counted.
+        slots: how many it can run side by side, beside the actors that hold CPUs.
         run_time: seconds that its tasks take, on average; 0 when none has run.
         free_memory: bytes that can be stored there before something must be spilled.
         inbound: bytes that it is still to receive.
@@ -207,21 +207,43 @@ class Placement:
         return self._cheapest(need, held, self._candidates(need, held), self._level(coming))
 
     def better_than(
-        self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]
+        self,
+        node: bytes,
+        load: Load,
+        need: Need,
+        copies: Callable[[bytes], Copies],
+        *,
+        stuck: bool = False,
+        waited: float = 0.0,
     ) -> bytes | None:
         """Return a node to which a task should rather have been sent, where one is much better.
 
-        Asked where a task arrived, by the node that knows its own load best.
+        Args:
+            node: where it is; it is asked there, as a node knows its own load best.
+            load: of that node, without the task.
+            need: of the task.
+            copies: tells where an object is.
+            stuck: it may never begin there.
+            waited: seconds that it has been there.
         """
-        if load.tasks < load.slots:
+        if load.tasks < load.slots and not stuck:
             return None
         held = _Held(need.arguments, copies)
         others = [other for other in self._candidates(need, held) if other != node]
         best = self._cheapest(need, held, others)
-        if best is None:
-            return None
+        if best is None or stuck:
+            return best
         here = self._cost(need, held, node, load, load.tasks)
-        return best if self._cost_of(need, held, best) < _MUCH_LESS * here else None
+        known = self._nodes[best]
+        there = self._cost_of(need, held, best)
+        if known.load.tasks and not known.load.run_time:
+            return None  # it has ended none of those that it got
+        longer = (known.load.run_time or load.run_time) - load.run_time
+        if longer > 0 and there + longer >= here:
+            return None  # it is slow, and may be idle because of that
+        if known.load.tasks + known.sent < known.load.slots:
+            here = max(here, waited)  # what has taken long may take as long again
+        return best if there < _MUCH_LESS * here else None
 
     def cost(self, node: bytes, need: Need, copies: Callable[[bytes], Copies]) -> float:
         """Return what a node costs a task in seconds, as `choose` compares it."""
@@ -231,15 +253,19 @@ class Placement:
         """Return a few nodes that could run something at once, and how much, in random order.
 
         Args:
-            shape: that they must have.
+            shape: that they must have; not empty.
             but: a node that is not asked for.
         """
         nodes = self._everybody.nodes
         free = {}
         for node in self._rng.sample(nodes, min(_SPREAD, len(nodes))):
+            if node == but or not self._able(node, shape):
+                continue
             known = self._nodes[node]
             slots = known.load.slots - known.load.tasks - known.sent
-            if slots > 0 and node != but and self._able(node, shape):
+            if not shape.get("CPU"):  # how busy the CPUs are is no matter
+                slots = min(known.resources[name] // needed for name, needed in shape.items())
+            if slots > 0:
                 free[node] = slots
         return free
 
@@ -273,8 +299,11 @@ class Placement:
         return able
 
     def _able(self, node: bytes, shape: Mapping[str, int]) -> bool:
+        """Whether a node has such resources, and actors have left it a slot if that is needed."""
         known = self._nodes.get(node)
-        return known is not None and covers(known.resources, shape)
+        if known is None or not covers(known.resources, shape):
+            return False
+        return known.load.slots > 0 or not shape.get("CPU")
 
     def _cheapest(
         self, need: Need, held: _Held, candidates: Sequence[bytes], level: float = 0.0

@@ -28,7 +28,7 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from .admission import Admission
 from .needs import Needs
 from .requests import Grant, Kind, Request
-from .resources import EXPECTED_MEMORY, ResourcePool, unpack_shape
+from .resources import EXPECTED_MEMORY, UNIT, ResourcePool, unpack_shape
 from .waiting import Overtaken, OwnerQueue
 
 __all__ = ["Grant", "Kind", "LeaseQueue", "Request"]
@@ -195,6 +195,21 @@ class LeaseQueue:
         """How many requests and leases are waited for."""
         return sum(owner.waiting for owner in self._owners.values())
 
+    @property
+    def slots(self) -> int:
+        """CPUs that the actors leave to others."""
+        return max(self._lasting.available.get("CPU", 0), 0) // UNIT
+
+    @property
+    def taken_slots(self) -> int:
+        """CPUs that others than actors hold, rounded up."""
+        held = self._lasting.available.get("CPU", 0) - self.pool.available.get("CPU", 0)
+        return -(-held // UNIT)
+
+    def is_attainable(self, shape: bytes) -> bool:
+        """Whether a shape will be free when everybody but the actors is done."""
+        return self._lasting.fits(self._shape(shape))
+
     def recalls(self) -> list[Grant]:
         """Return the leases to ask back now, because others wait for their resources."""
         recalled = self._recall_for_turn()
@@ -239,7 +254,7 @@ class LeaseQueue:
         if turn is not None and turn is not request:
             owner = self._owners.get(turn.owner)
             is_next = owner is not None and owner.head(turn.shape) is turn
-            if is_next and self._attainable(turn.shape):
+            if is_next and self.is_attainable(turn.shape):
                 return False
             self._memory_turn = None
         return self.admission.fits(request.arguments, request.output)
@@ -264,16 +279,12 @@ class LeaseQueue:
     def _still_waits(self, owner_id: bytes, shape: bytes) -> bool:
         """Whether an owner waits for nothing but the resources of a shape."""
         owner = self._owners.get(owner_id)
-        if owner is None or not self._attainable(shape):
+        if owner is None or not self.is_attainable(shape):
             return False
         if shape in owner.leases_wanted:
             return True
         request = owner.head(shape)
         return request is not None and self._memory_allows(request)
-
-    def _attainable(self, shape: bytes) -> bool:
-        """Whether a shape will be free when everybody but the actors is done."""
-        return self._lasting.fits(self._shape(shape))
 
     # --- grants ----------------------------------------------------------------------------------
 
@@ -317,10 +328,10 @@ class LeaseQueue:
         for_requests: set[str] = set()
         for_leases: set[str] = set()
         for shape in owner.leases_wanted:
-            if self._attainable(shape):
+            if self.is_attainable(shape):
                 for_leases |= self.pool.short_of(self._shape(shape))
         for head in owner.heads():
-            if self._attainable(head.shape) and self._memory_allows(head):
+            if self.is_attainable(head.shape) and self._memory_allows(head):
                 for_requests |= self.pool.short_of(self._shape(head.shape))
         return for_requests, for_leases
 

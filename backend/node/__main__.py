@@ -221,7 +221,7 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     def load() -> Load:
         store = server.objects.statistics()
         tasks = server.tasks
-        slots = slots_of(settings.resources)
+        slots = tasks.queue.slots
         free = store.capacity - store.used
         far = server.far
         return Load(tasks.load, slots, tasks.run_time, free, far.pulls.inbound, far.asked)

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from ..errors import ProtocolError
 from ..wire import messages as m
-from ..wire.framing import decode_message, encode_message
+from ..wire.framing import decode_routed, encode_message
 from ..wire.ids import NODE_ID_BYTES, node_of
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ _FROM_AFAR = frozenset(
         *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
         *(m.AskStanding, m.Standing, m.NodeStanding),
         *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
+        m.HandOn,
         *(m.LocateActor, m.KillActor, m.KillWorkerOf),
         *(m.NameActor, m.FindActor, m.ListActorNames, m.FreeName),
         *(m.RunActor, m.EndActor, m.ActorStarted, m.ActorEnded),
@@ -174,12 +174,8 @@ class FarPeers:
 
     def _serve(self, message: m.Routed) -> None:
         sender = self.peer(message.sender)
-        if sender is None:
-            return
-        try:
-            inner = decode_message(message.body)
-        except ProtocolError as error:
-            _log.warning("ignoring a message of %s: %s", message.sender.hex(), error)
+        inner = decode_routed(message)
+        if sender is None or inner is None:
             return
         if type(inner) in _FROM_AFAR:
             self._here.handle(sender, inner)

@@ -15,6 +15,7 @@ from .far_peers import AnyPeer, FarPeer, FarPeers
 from .fetch_service import FetchService
 from .placing import Placing, declared
 from .pulls import Pulls
+from .spillback import Spillback
 
 if TYPE_CHECKING:
     from millpond.scheduler.placement import Load
@@ -57,6 +58,9 @@ class FarService:
         self.names = NameService()
         self.node_id = cluster.node_id
         self._loop = loop
+        self.spillback = Spillback(
+            server.tasks, self.placing, self.peers, cluster, local=self.local, loop=loop
+        )
         #: tasks of owners of this node that are placed together in a moment
         self._gathered: list[tuple[AnyPeer, m.SubmitTask]] = []
         #: messages of other nodes and their processes that this node served
@@ -68,6 +72,7 @@ class FarService:
             m.RequestLeases: self._request_leases,
             **self.actors.handlers,
             **self.names.handlers,
+            **self.spillback.handlers,
             m.AskStanding: self._ask_standing,
             m.NodeStanding: lambda peer, message: server.tasks.stalemate.told_by_node(
                 peer.process_id, message
@@ -86,8 +91,11 @@ class FarService:
         That is known better of many together: a queue is no reason to move a task's arguments away
         from it when the others will be as long in a moment.
         """
-        if isinstance(peer, FarPeer) or len(self._cluster.nodes) == 1:
+        if len(self._cluster.nodes) == 1:
             self._tasks.submit(peer.process_id, message)
+            return
+        if isinstance(peer, FarPeer):
+            self.spillback.arrived(peer.process_id, message)
             return
         self._gathered.append((peer, message))
         if len(self._gathered) == 1:
@@ -104,15 +112,10 @@ class FarService:
     def _place_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
         for coming, (peer, message) in zip(range(len(gathered))[::-1], gathered, strict=True):
-            owner, task = peer.process_id, message.task
-            if self.local(owner) is None:
+            if self.local(peer.process_id) is None:
                 continue  # it died meanwhile
-            node_id = self.placing.place(task, message.shape, coming) or self.node_id
-            if node_id != self.node_id and self.peers.send(node_id, owner, message):
-                peer.send(m.TaskPlaced(task.task_id, task.attempt, node_id))
-                self.peers.wait_for_room(peer, node_id)
-            else:
-                self._tasks.submit(owner, message)
+            node_id = self.placing.place(message.task, message.shape, coming)
+            self.spillback.send(peer, message, node_id or self.node_id)
 
     def _cancel(self, _: AnyPeer, message: m.CancelTask) -> None:
         """An owner wants a task to end, which may be among those to be placed."""
@@ -193,6 +196,7 @@ class FarService:
 
     def _node_joined(self, node: NodeInfo) -> None:
         self.placing.joined(node)
+        self.spillback.look_later()
         self.actors.node_joined()
 
     def _node_lost(self, node_id: bytes, reason: str) -> None:
@@ -209,8 +213,9 @@ class FarService:
     def _loaded(self, node_id: bytes, load: Load) -> None:
         """A node said how busy it is: it may have room for those who wait for leases here."""
         self.placing.loaded(node_id, load)
-        if load.tasks < load.slots:
-            for owner in self._tasks.queue.owners():
-                if self.local(owner) is not None:
-                    for shape, wanted in list(self._tasks.queue.leases_wanted(owner).items()):
+        has_room = load.tasks < load.slots
+        for owner in self._tasks.queue.owners():
+            if self.local(owner) is not None:
+                for shape, wanted in list(self._tasks.queue.leases_wanted(owner).items()):
+                    if has_room or not declared(shape).get("CPU"):
                         self._spread(owner, shape, wanted)

@@ -43,8 +43,8 @@ class Placing:
         self._far = far
         self._here = cluster.node_id
         self._resources = resources
-        self._placement = Placement(_RATES, random.Random())  # noqa: S311 - only spreads load
-        self._placement.join(self._here, resources, Load(0, 1, 0.0, 0))
+        self.placement = Placement(_RATES, random.Random())  # noqa: S311 - only spreads load
+        self.placement.join(self._here, resources, Load(0, 1, 0.0, 0))
         #: owner and shape -> the nodes that were asked for leases
         self._asked: dict[tuple[bytes, bytes], list[bytes]] = {}
         #: bytes that a task is expected to store
@@ -53,18 +53,18 @@ class Placing:
     def joined(self, node: NodeInfo) -> None:
         """There is another node."""
         slots = max(slots_of(node.resources), 1)
-        self._placement.join(node.node_id, node.resources, Load(0, slots, 0.0, node.store))
+        self.placement.join(node.node_id, node.resources, Load(0, slots, 0.0, node.store))
 
     def left(self, node_id: bytes) -> None:
         """Another node is gone."""
-        self._placement.leave(node_id)
+        self.placement.leave(node_id)
         for nodes in self._asked.values():
             if node_id in nodes:
                 nodes.remove(node_id)
 
     def loaded(self, node_id: bytes, load: Load) -> None:
         """A node said how busy it is."""
-        self._placement.report(node_id, load)
+        self.placement.report(node_id, load)
 
     def place(self, task: m.Task, shape: bytes, coming: int = 0) -> bytes | None:
         """Return the node that is to run a task or an actor; None where none could.
@@ -74,19 +74,24 @@ class Placing:
             shape: what it needs.
             coming: how many more are about to be placed.
         """
-        self._placement.report(self._here, self._cluster.load())
+        self.placement.report(self._here, self._cluster.load())
+        need, copies = self.need(task, shape)
+        chosen = self.placement.choose(need, copies, coming)
+        if chosen is not None:
+            self.placement.sent(chosen)
+        return chosen
+
+    def need(self, task: m.Task, shape: bytes) -> tuple[Need, Callable[[bytes], Copies]]:
+        """Return what a task needs, and what tells where its arguments are."""
         stored = [each for each in task.arguments if each.value.kind == m.STORED]
         sizes = {each.object_id: each.value.size for each in stored}
         where = {
             each.object_id: dict.fromkeys(places(each.object_id, each.value.nodes), True)
             for each in stored
         }
-        need = Need(declared(shape), sizes, self.expected_output(task))
         empty: Copies = {}
-        chosen = self._placement.choose(need, lambda object_id: where.get(object_id, empty), coming)
-        if chosen is not None:
-            self._placement.sent(chosen)
-        return chosen
+        need = Need(declared(shape), sizes, self.expected_output(task))
+        return need, lambda object_id: where.get(object_id, empty)
 
     def spread_leases(self, owner: bytes, shape: bytes, count: int, order: int) -> None:
         """Ask other nodes for leases that an owner of this one waits for, as far as they have room.
@@ -105,7 +110,7 @@ class Placing:
             if self._far.send(node_id, owner, m.RequestLeases(shape, wanted, order)):
                 asked.append(node_id)
                 for _ in range(wanted):
-                    self._placement.sent(node_id)
+                    self.placement.sent(node_id)
         for node_id in self._asked.pop(key, []):
             if node_id not in asked:
                 self._far.send(node_id, owner, m.RequestLeases(shape, 0, 0))
@@ -117,13 +122,13 @@ class Placing:
         shares: dict[bytes, int] = {}
         if not count:
             return shares
-        for node_id, slots in self._placement.free_slots(shape, self._here).items():
+        for node_id, slots in self.placement.free_slots(shape, self._here).items():
             shares[node_id] = min(slots, count)
             count -= shares[node_id]
             if not count:
                 return shares
         if not covers(self._resources, shape):
-            node = self._placement.choose(Need(shape, {}), lambda _: {})
+            node = self.placement.choose(Need(shape, {}), lambda _: {})
             if node is not None:
                 shares[node] = shares.get(node, 0) + count
         return shares

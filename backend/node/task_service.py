@@ -8,7 +8,7 @@ and tells the node when it is done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
@@ -38,11 +38,14 @@ _LETTING_GO = 0.5
 class _NodeTask:
     """A task that was submitted to the node."""
 
-    def __init__(self, message: m.SubmitTask, owner: bytes) -> None:
+    def __init__(self, message: m.SubmitTask, owner: bytes, since: float) -> None:
+        self.message = message
         self.task = message.task
         self.owner = owner
         self.cancelled = False
         self.worker: Worker | None = None
+        #: when it came, by the loop's clock
+        self.since = since
         #: when a worker got it, by the loop's clock
         self.started = 0.0
 
@@ -89,13 +92,11 @@ class TaskService:
 
     @property
     def load(self) -> int:
-        """Tasks and leases that wait here, and CPUs that are taken.
+        """Tasks and leases that wait here, and CPUs that they hold.
 
-        Actors that keep no CPU busy, and tasks that wait for others, leave their slots to others.
+        What keeps no CPU busy, as a task that waits for others, leaves its slot to others.
         """
-        pool = self.queue.pool
-        taken = pool.total["CPU"] - pool.available["CPU"]
-        return self.queue.waiting + -(-taken // UNIT)
+        return self.queue.waiting + self.queue.taken_slots
 
     def expected_output(self, task: m.Task) -> int:
         """Return the bytes that a task is expected to store."""
@@ -129,7 +130,7 @@ class TaskService:
         }
         self._objects.notices.large_inputs(task.name, sum(stored.values()))
         output = self.expected_output(task)
-        self._tasks[task.task_id] = _NodeTask(message, owner)
+        self._tasks[task.task_id] = _NodeTask(message, owner, self._loop.time())
         self.queue.add(
             Request(
                 task.task_id,
@@ -150,6 +151,24 @@ class TaskService:
         copies = self.copies_of(task)
         if copies and self._objects.has_spare(sum(each.size for each in copies)):
             self._objects.fetch(copies)
+
+    def waiting_tasks(self) -> Iterator[tuple[m.SubmitTask, float]]:
+        """Yield the tasks that have not begun, the newest first, and when they came.
+
+        That is by the loop's clock.
+        """
+        for key in reversed(self._tasks):
+            if key not in self.queue.grants:
+                node_task = self._tasks[key]
+                yield node_task.message, node_task.since
+
+    def withdraw(self, task_id: Hashable) -> tuple[bytes, m.SubmitTask]:
+        """Let go of a task that has not begun; return its owner, and what it submitted."""
+        node_task = self._tasks.pop(task_id)
+        withdrawn = self.queue.withdraw(task_id)
+        assert withdrawn, task_id
+        self._objects.changed()
+        return node_task.owner, node_task.message
 
     def cancel(self, message: m.CancelTask) -> None:
         """Drop a task that waits, interrupt or kill one that runs."""

@@ -7,15 +7,14 @@ process says to its own node can be said to another one. Not covered: the links 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import NodeDiedError, ProtocolError
+from ..errors import NodeDiedError
 from ..wire import messages as m
-from ..wire.framing import decode_message, encode_message
+from ..wire.framing import decode_routed, encode_message
 from ..wire.ids import node_of
 from .objects import Freed
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 __all__ = ["Afar", "FarChannel"]
-
-_log = logging.getLogger("millpond.owner")
 
 
 class FarChannel:
@@ -82,14 +79,9 @@ class Afar:
 
     def _on_routed(self, _: Channel, message: m.Routed) -> None:
         sender = self.channel(message.sender)
-        if sender is None:
-            return
-        try:
-            inner = decode_message(message.body)
-        except ProtocolError as error:
-            _log.warning("ignoring a message of %s: %s", message.sender.hex(), error)
-            return
-        self._runtime.handle(sender, inner)
+        inner = decode_routed(message)
+        if sender is not None and inner is not None:
+            self._runtime.handle(sender, inner)
 
     def _on_node_lost(self, _: Channel, message: m.NodeLost) -> None:
         runtime = self._runtime
@@ -100,9 +92,7 @@ class Afar:
         freed = Freed()
         with runtime.lock:
             for node_id, object_ids in runtime.objects.drop_copies_on(message.node_id).items():
-                keeper = runtime.node_near(node_id)
-                if keeper is not None:
-                    keeper.send(m.KeepObjects(object_ids))
+                runtime.tell_node(node_id, m.KeepObjects(object_ids))
             runtime.objects.drop_process(message.node_id, freed)
             runtime.actor_calls.node_lost(message.node_id, reason)
             runtime.submission.node_lost(message.node_id, reason)
@@ -112,9 +102,8 @@ class Afar:
     def _on_copies_made(self, channel: Channel, message: m.CopiesMade) -> None:
         with self._runtime.lock:
             freed = self._runtime.objects.add_copies(message.object_ids, message.node_id)
-        node = self._runtime.node_near(message.node_id)
-        if freed and node is not None:
-            node.send(m.DeleteObjects(freed))
+        if freed:
+            self._runtime.tell_node(message.node_id, m.DeleteObjects(freed))
 
     def _on_copies_gone(self, _: Channel, message: m.CopiesGone) -> None:
         with self._runtime.lock:

@@ -199,13 +199,9 @@ class Rebuilding:
 
     def _settle_copies(self, entry: Entry, missing: list[bytes]) -> None:
         """Have one of the nodes that still have an object keep it, and forget damaged copies."""
-        keeper = self._runtime.node_near(places(entry.id, entry.nodes)[0])
-        if keeper is not None:
-            keeper.send(m.KeepObjects([entry.id]))
+        self._runtime.tell_node(places(entry.id, entry.nodes)[0], m.KeepObjects([entry.id]))
         for node_id in missing:
-            node = self._runtime.node_near(node_id)
-            if node is not None:
-                node.send(m.DeleteObjects([entry.id]))
+            self._runtime.tell_node(node_id, m.DeleteObjects([entry.id]))
 
     def _delete(self, entry: Entry) -> None:
         self._runtime.node.send(m.DeleteObjects([entry.id]))

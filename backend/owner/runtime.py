@@ -16,6 +16,8 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from millpond.objectstore.mapping import ArenaMapping
 
 from ..errors import NodeDiedError, NotInitializedError
@@ -209,6 +211,12 @@ class Runtime:
         node_id = node_of(any_id)
         return self.node if node_id == self.node_id else self.afar.channel(node_id)
 
+    def tell_node(self, any_id: bytes, message: msgspec.Struct) -> None:
+        """Send a message to the node of a process or of an object's owner, if it is still there."""
+        node = self.node_near(any_id)
+        if node is not None:
+            node.send(message)
+
     def other_resources(self) -> list[dict[str, int]]:
         """Return what each other node of the cluster has, in counted units."""
         state: ClusterState = self.requests.ask(self.node, GetCluster(0))
@@ -322,9 +330,7 @@ class Runtime:
         """Delete copies of objects on other nodes: node -> objects."""
         for node_id, object_ids in copies.items():
             if node_id != self.node_id:
-                node = self.afar.channel(node_id)
-                if node is not None:
-                    node.send(m.DeleteObjects(object_ids))
+                self.tell_node(node_id, m.DeleteObjects(object_ids))
 
     def _release(self, borrowed: list[tuple[bytes, int]]) -> None:
         by_owner: dict[bytes, list[tuple[bytes, int]]] = {}

@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ..errors import SpillUnavailableError, TaskCancelledError, WorkerCrashedError
 from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
@@ -135,20 +133,16 @@ class Submission:
         if task.state in (WAITING, READY):
             self.fail_cancelled(task)
         elif task.state == AT_NODE:
-            self._tell_node(task.place or self._runtime.node_id, m.CancelTask(task.task_id, force))
+            self._runtime.tell_node(
+                task.place or self._runtime.node_id, m.CancelTask(task.task_id, force)
+            )
         elif force and isinstance(task.lease, LeasedWorker):
-            self._tell_node(task.lease.worker_id, m.KillWorkerOf(task.lease.worker_id))
+            self._runtime.tell_node(task.lease.worker_id, m.KillWorkerOf(task.lease.worker_id))
         elif task.lease is not None:
             task.lease.connection.send(m.CancelTask(task.task_id, force))
         return True
 
     # --- dispatch ---
-
-    def _tell_node(self, any_id: bytes, message: msgspec.Struct) -> None:
-        """Send a message to the node that a process belongs to, if that is still there."""
-        node = self._runtime.node_near(any_id)
-        if node is not None:
-            node.send(message)
 
     def _route(self, task: PendingTask) -> None:
         task.place = b""
@@ -203,7 +197,7 @@ class Submission:
             busy, count = reclaim
             busy.connection.send(m.Reclaim(count))
         for worker in pool.to_return(time.monotonic(), LEASE_LINGER):
-            self._tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
+            self._runtime.tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
 
     def tick(self) -> float | None:
         """Return idle leases in time; answers when to be called again. On the thread that polls."""
@@ -218,7 +212,7 @@ class Submission:
 
     def _give_up_idle(self, pool: LeasePool, now: float) -> None:
         for worker in pool.to_return(now, LEASE_LINGER):
-            self._tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
+            self._runtime.tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
         if pool.withdraw_request():
             self._runtime.node.send(m.RequestLeases(pool.shape, 0, 0))
         if not pool.workers:
@@ -311,7 +305,7 @@ class Submission:
     def delete_results(self, task: PendingTask) -> None:
         """Delete what the last attempt of a task may have stored."""
         results = [entry.id for entry in task.returns]
-        self._tell_node(task.place or self._runtime.node_id, m.DeleteObjects(results))
+        self._runtime.tell_node(task.place or self._runtime.node_id, m.DeleteObjects(results))
 
     def _retry(self, task: PendingTask) -> None:
         if task.place and task.rerun_of is None:
@@ -374,7 +368,7 @@ class Submission:
             for node_id in value.nodes:
                 if entry is None or node_id not in (entry.nodes or ()):
                     stored = following(result.task_id, index)
-                    self._tell_node(node_id, m.DeleteObjects([stored]))
+                    self._runtime.tell_node(node_id, m.DeleteObjects([stored]))
 
     def _settle(self, task: PendingTask, result: m.TaskResult, now: float) -> None:
         lease = task.lease
@@ -423,7 +417,7 @@ class Submission:
                 wanted = m.RequestLeases(message.shape, pool.requested, pool.first_order)
                 runtime.node.send(wanted)
             if peer is None:  # died meanwhile
-                self._tell_node(message.worker_id, m.ReturnLease(message.lease_id))
+                self._runtime.tell_node(message.worker_id, m.ReturnLease(message.lease_id))
             else:
                 worker = LeasedWorker(message.lease_id, message.worker_id, peer, time.monotonic())
                 pool.workers[worker.lease_id] = worker
@@ -459,7 +453,7 @@ class Submission:
             if task is not None and task.attempt == message.attempt:
                 task.place = message.node_id
                 if task.cancelled:  # our node had passed it on already when it was told
-                    self._tell_node(task.place, m.CancelTask(task.task_id, task.forced))
+                    self._runtime.tell_node(task.place, m.CancelTask(task.task_id, task.forced))
 
     def node_lost(self, node_id: bytes, reason: str) -> None:
         """A node is gone: what was there is tried again elsewhere."""

@@ -6,21 +6,25 @@ meaning of messages (``messages``).
 
 from __future__ import annotations
 
+import logging
 import struct
 from typing import Any
 
 import msgspec
 
 from ..errors import ProtocolError
-from .messages import Message
+from .messages import Message, Routed
 
 __all__ = [
     "MAX_FRAME_BYTES",
     "FrameDecoder",
     "decode_message",
+    "decode_routed",
     "encode_frame",
     "encode_message",
 ]
+
+_log = logging.getLogger("millpond.wire")
 
 #: A longer frame closes the connection: nothing the engine sends comes near it.
 MAX_FRAME_BYTES = 1 << 30
@@ -62,6 +66,15 @@ def decode_message(body: bytes | memoryview) -> Any:
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"a frame of {len(body)} bytes does not decode: {error}") from None
+
+
+def decode_routed(message: Routed) -> Any:
+    """Return the message inside another one; None, with a warning, where that does not decode."""
+    try:
+        return decode_message(message.body)
+    except ProtocolError as error:
+        _log.warning("ignoring a message of %s: %s", message.sender.hex(), error)
+        return None
 
 
 class FrameDecoder:

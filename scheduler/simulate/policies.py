@@ -22,9 +22,18 @@ class _ByLoad(Placement):
         return super().choose(Need(need.shape, {}), copies, coming)
 
     def better_than(
-        self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]
+        self,
+        node: bytes,
+        load: Load,
+        need: Need,
+        copies: Callable[[bytes], Copies],
+        *,
+        stuck: bool = False,
+        waited: float = 0.0,
     ) -> bytes | None:
-        return super().better_than(node, load, Need(need.shape, {}), copies)
+        return super().better_than(
+            node, load, Need(need.shape, {}), copies, stuck=stuck, waited=waited
+        )
 
 
 class _Random(Placement):
@@ -37,7 +46,14 @@ class _Random(Placement):
         return self._rng.choice(nodes) if nodes else None
 
     def better_than(
-        self, node: bytes, load: Load, need: Need, copies: Callable[[bytes], Copies]
+        self,
+        node: bytes,
+        load: Load,
+        need: Need,
+        copies: Callable[[bytes], Copies],
+        *,
+        stuck: bool = False,
+        waited: float = 0.0,
     ) -> bytes | None:
         return None
 

@@ -44,7 +44,7 @@ def _row(name: str, outcome: Outcome) -> tuple[str, ...]:
         _bytes(traffic.moved),
         f"{traffic.local / read:.1%}" if read else "",
         _bytes(traffic.restored),
-        f"{outcome.sent_on:,}",
+        f"{outcome.handed_on:,}",
         f"{outcome.tasks:,}",
         f"{outcome.decisions / outcome.decision_seconds:,.0f}" if outcome.decision_seconds else "",
     )

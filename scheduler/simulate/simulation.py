@@ -6,13 +6,14 @@ import heapq
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..placement import Need, Rates
 from ..requests import Grant, Request
 from ..resources import UNIT, pack_shape
+from ..spillback import Waiting, handed_on
 from .directory import Directory
 from .node import Node, NodeSettings, Traffic
 from .policies import Policy
@@ -60,7 +61,7 @@ class Outcome:
         makespan: simulated seconds until the last task ended.
         least: seconds that the tasks themselves would take on all slots, evenly.
         tasks: that ended; those that were run again count again.
-        sent_on: tasks that a node sent on to another.
+        handed_on: tasks that a node handed on to another.
         decisions: how often the policy was asked.
         decision_seconds: real seconds that it took, all together.
         traffic: bytes.
@@ -69,7 +70,7 @@ class Outcome:
     makespan: float = 0.0
     least: float = 0.0
     tasks: int = 0
-    sent_on: int = 0
+    handed_on: int = 0
     decisions: int = 0
     decision_seconds: float = 0.0
     traffic: Traffic = field(default_factory=Traffic)
@@ -170,7 +171,7 @@ class _Simulation:
         """Place a task once all of its arguments exist; those that were lost are made again."""
         self._unfinished[task.key] = task
         task.attempt += 1
-        task.sent_on = False
+        task.moves = 0
         task.lacking = 0
         lost = []
         for object_id in task.arguments:
@@ -199,8 +200,9 @@ class _Simulation:
         assert node is not None, "no node is left"
         self._send(task, node)
 
-    def _send(self, task: Task, node: bytes) -> None:
-        self._policy.sent(node)
+    def _send(self, task: Task, node: bytes, *, counted: bool = False) -> None:
+        if not counted:
+            self._policy.sent(node)
         attempt = task.attempt
         arrival = self._now + self._settings.node.latency
         self._at(arrival, lambda: self._arrive(task, attempt, self._nodes[node]))
@@ -220,17 +222,10 @@ class _Simulation:
         if not node.alive:
             self._submit(task)
             return
-        if not task.sent_on and len(node.tasks) >= self._settings.node.slots:
-            need, load = _need(task), node.load(self._now)
-            better = self._ask(
-                lambda: self._policy.better_than(node.id, load, need, self._directory.copies)
-            )
-            if better is not None:
-                task.sent_on = True
-                self._outcome.sent_on += 1
-                self._send(task, better)
-                return
         node.tasks[task.key] = task
+        task.arrived = self._now
+        if self._hand_on(node, [task]):
+            return
         node.queue.add(
             Request(
                 task.key,
@@ -243,6 +238,31 @@ class _Simulation:
         )
         self._grant(node)
         self._report_soon(node)
+
+    def _hand_on(self, node: Node, waiting: Iterable[Task]) -> int:
+        """Hand tasks on from a node where others are much better; return how many."""
+        candidates = (
+            Waiting(
+                task.key,
+                _need(task),
+                self._directory.copies,
+                task.moves,
+                self._now - task.arrived,
+            )
+            for task in waiting
+        )
+        begin = self._clock()
+        moved = list(handed_on(self._policy, node.id, node.load(self._now), candidates))
+        self._outcome.decision_seconds += self._clock() - begin
+        self._outcome.decisions += 1
+        for key, better in moved:
+            assert isinstance(key, int)
+            task = node.tasks.pop(key)
+            node.queue.withdraw(key)
+            task.moves += 1
+            self._outcome.handed_on += 1
+            self._send(task, better, counted=True)
+        return len(moved)
 
     def _grant(self, node: Node) -> None:
         progress = True
@@ -302,8 +322,13 @@ class _Simulation:
 
     def _report(self, node: Node) -> None:
         node.report_due = False
-        if node.alive:
-            self._policy.report(node.id, node.load(self._now))
+        if not node.alive:
+            return
+        waiting = [key for key in reversed(node.tasks) if key not in node.queue.grants]
+        if waiting:
+            self._hand_on(node, [node.tasks[key] for key in waiting])
+            self._report_soon(node)
+        self._policy.report(node.id, node.load(self._now))
 
     def _lose_a_node(self) -> None:
         alive = [node for node in self._nodes.values() if node.alive]

@@ -54,8 +54,10 @@ class Task:
     attempt: int = 0
     #: arguments that do not exist yet
     lacking: int = 0
-    #: it was sent on by the node that was chosen first
-    sent_on: bool = False
+    #: how often this attempt was handed on by a node
+    moves: int = 0
+    #: when it came to the node where it is
+    arrived: float = 0.0
 
     @property
     def output(self) -> int:

@@ -80,9 +80,9 @@ class Owner:
     def peer(self, process_id: bytes) -> Owner:
         return self
 
-    def node_near(self, any_id: bytes) -> Owner:
+    def tell_node(self, any_id: bytes, message: Any) -> None:
         assert node_of(any_id) == self.node_id
-        return self
+        self.send(message)
 
     def delete_elsewhere(self, copies: dict[bytes, list[bytes]]) -> None:
         assert not copies, "there is one node"
@@ -603,7 +603,7 @@ def test_what_is_lost_here_is_read_from_another_node_that_keeps_it_from_then_on(
     owner = Owner()
     other = OtherNode()
     nodes = {owner.node_id: owner, b"nod2": other}
-    owner.node_near = lambda any_id: nodes[node_of(any_id)]  # type: ignore[method-assign, assignment, return-value]
+    owner.tell_node = lambda any_id, message: nodes[node_of(any_id)].send(message)  # type: ignore[method-assign]
     ref = owner.put(b"data")
     owner.objects.add_copies([ref.id], b"nod2")
     owner.damage(ref)

@@ -195,6 +195,23 @@ def test_a_node_with_a_free_slot_sends_nothing_on() -> None:
     assert placement.better_than(A, IDLE, need(GB), copies.__getitem__) is None
 
 
+def test_how_busy_cpus_are_is_no_matter_to_what_needs_none() -> None:
+    placement = Placement(RATES, random.Random(0))
+    for node, load in ((A, IDLE), (B, Load(4, 4, 1.0, GB)), (C, Load(1, 0, 1.0, GB))):
+        placement.join(node, {"CPU": 4 * UNIT, "GPU": 3 * UNIT}, load)
+    assert placement.free_slots({"CPU": UNIT}, A) == {}
+    assert placement.free_slots({"GPU": UNIT}, A) == {B: 3, C: 3}
+
+
+def test_what_actors_have_taken_all_cpus_of_gets_no_task_that_needs_one() -> None:
+    placement = cluster({A: Load(9, 4, 1.0, GB), B: IDLE})
+    placement.report(B, Load(0, 0, 0.0, GB))
+    assert placement.choose(need(), nowhere) == A
+    placement.report(A, Load(0, 0, 0.0, GB))
+    assert placement.choose(need(), nowhere) is None
+    assert placement.choose(Need({}, {}), nowhere) in (A, B)
+
+
 @given(st.data())
 def test_the_choice_costs_no_more_than_any_node_that_holds_something(data: st.DataObject) -> None:
     loads = st.builds(

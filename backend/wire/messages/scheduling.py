@@ -9,6 +9,7 @@ from .values import Argument, OutOfMemory, Task
 __all__ = [
     "AskUpcoming",
     "Blocked",
+    "HandOn",
     "LeaseGranted",
     "RecallLease",
     "RequestLeases",
@@ -59,6 +60,15 @@ class SubmitTask(msgspec.Struct, array_like=True, tag=44):
     task: Task
     shape: bytes
     order: int
+    #: how often this attempt was handed on by a node
+    moves: int = 0
+
+
+class HandOn(msgspec.Struct, array_like=True, tag=55):
+    """Node to the node of a task's owner: have another node run the task, sooner than I would."""
+
+    submitted: SubmitTask
+    node_id: bytes
 
 
 class TaskFinished(msgspec.Struct, array_like=True, tag=45):
@@ -130,6 +140,7 @@ SchedulingMessage = (
     | ReturnLease
     | RecallLease
     | SubmitTask
+    | HandOn
     | TaskFinished
     | TaskLost
     | WorkerDied

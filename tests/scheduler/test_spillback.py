@@ -1,0 +1,83 @@
+"""Which of the tasks that wait on a node are handed on."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from millpond.scheduler.placement import Copies, Load, Need, Placement, Rates
+from millpond.scheduler.resources import UNIT
+from millpond.scheduler.spillback import MOST_MOVES, Waiting, handed_on
+
+GB = 1_000_000_000
+A, B = b"a", b"b"
+IDLE = Load(tasks=0, slots=4, run_time=1.0, free_memory=10 * GB)
+FULL = replace(IDLE, tasks=24)
+
+
+def nowhere(_: bytes) -> Copies:
+    return {}
+
+
+def cluster(here: Load = FULL, there: Load = IDLE, gpu: bool = False) -> Placement:
+    placement = Placement(Rates(1 * GB, 1 * GB), random.Random(0))
+    for node, load in ((A, here), (B, there)):
+        placement.join(node, {"CPU": 4 * UNIT, **({"GPU": UNIT} if gpu else {})}, load)
+    return placement
+
+
+def task(key: int = 0, moves: int = 0, waited: float = 0.0, *, stuck: bool = False) -> Waiting:
+    return Waiting(key, Need({"CPU": UNIT}, {}), nowhere, moves, waited, stuck)
+
+
+def test_the_newest_go_first_and_no_more_than_others_have_room_for() -> None:
+    placement = cluster()
+    moved = dict(handed_on(placement, A, FULL, [task(key) for key in range(20)]))
+    assert set(moved.values()) == {B}
+    assert list(moved) == list(range(len(moved)))
+    assert 4 <= len(moved) <= 10
+    placement.validate()
+
+
+def test_where_all_wait_as_long_nothing_is_handed_on() -> None:
+    assert list(handed_on(cluster(there=FULL), A, FULL, [task(waited=100.0)])) == []
+
+
+@pytest.mark.parametrize(("moves", "count"), [(MOST_MOVES - 1, 1), (MOST_MOVES, 0)])
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_task_is_handed_on_a_few_times_at_most(moves: int, count: int, stuck: bool) -> None:
+    waiting = [task(moves=moves, stuck=stuck)]
+    assert len(list(handed_on(cluster(), A, FULL, waiting))) == count
+
+
+def test_what_actors_block_goes_wherever_it_can_be_run() -> None:
+    idle = replace(IDLE, tasks=1)
+    assert list(handed_on(cluster(there=FULL), A, idle, [task()])) == []
+    assert list(handed_on(cluster(there=FULL), A, idle, [task(stuck=True)])) == [(0, B)]
+    full_of_actors = replace(IDLE, slots=0)
+    assert list(handed_on(cluster(there=full_of_actors), A, idle, [task(stuck=True)])) == []
+
+
+def test_what_has_waited_long_goes_to_an_idle_node_though_the_queue_looks_short() -> None:
+    here = replace(IDLE, tasks=5, run_time=0.001)
+    quick = replace(IDLE, run_time=0.001)
+    argument = {b"x": GB // 100}
+
+    def waiting(waited: float) -> list[Waiting]:
+        where = {b"x": {A: True}}
+        return [Waiting(0, Need({"CPU": UNIT}, argument), where.__getitem__, 0, waited)]
+
+    assert list(handed_on(cluster(here, quick), A, here, waiting(0.01))) == []
+    assert list(handed_on(cluster(here, quick), A, here, waiting(1.0))) == [(0, B)]
+    busy = replace(quick, tasks=4)
+    assert list(handed_on(cluster(here, busy), A, here, waiting(1.0))) == []
+
+
+def test_a_node_that_is_slow_or_has_ended_nothing_yet_gets_nothing() -> None:
+    here = replace(IDLE, tasks=5)
+    for there in (replace(IDLE, run_time=5.0), replace(IDLE, tasks=1, run_time=0.0)):
+        assert list(handed_on(cluster(here, there), A, here, [task(waited=3.0)])) == []
+    new = replace(IDLE, run_time=0.0)
+    assert list(handed_on(cluster(here, new), A, here, [task(waited=3.0)])) == [(0, B)]
