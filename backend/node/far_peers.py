@@ -30,6 +30,7 @@ _FROM_AFAR = frozenset(
     {
         *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
         *(m.AskStanding, m.Standing, m.NodeStanding),
+        *(m.GetMemory, m.MemoryState, m.ObjectsDescribed),
         *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
         m.HandOn,
         *(m.LocateActor, m.KillActor, m.KillWorkerOf),

@@ -74,10 +74,16 @@ class FarService:
             **self.names.handlers,
             **self.spillback.handlers,
             m.AskStanding: self._ask_standing,
+            m.MemoryState: lambda peer, message: server.reporter.node_answered(
+                peer.process_id, message
+            ),
             m.NodeStanding: lambda peer, message: server.tasks.stalemate.told_by_node(
                 peer.process_id, message
             ),
         }
+        server.reporter.node_id = cluster.node_id
+        server.reporter.far = self.peers.peer
+        server.reporter.ask_others = self.peers.ask_others
         server.tasks.copies_of = lambda task: copies_of_arguments(task.arguments, cluster.node_id)
         cluster.joined = self._node_joined
         cluster.left = self._node_lost
@@ -189,6 +195,7 @@ class FarService:
     def process_gone(self, process_id: bytes) -> None:
         """A process of another node is gone."""
         self._server.drop_process(process_id)
+        self._server.reporter.process_died(process_id)
         self.actors.process_died(process_id)
         self.names.gone(process_id)
         for peer in self._server.peers.values():
@@ -205,6 +212,7 @@ class FarService:
             self._server.drop_process(process_id)
             self.actors.process_died(process_id)
         self._server.objects.drop_process(node_id)  # what all the others owned, too
+        self._server.reporter.process_died(node_id)
         self.actors.node_lost(node_id, reason)
         self.names.gone(node_id)
         for peer in self._server.peers.values():
