@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 import millpond
 import millpond.dask
 from integration.conftest import MIB, assert_store_empty
+from millpond.adapters.dask.results import collect
 
 
 @pytest.mark.usefixtures("engine")
@@ -87,6 +90,28 @@ def test_results_that_this_process_has_no_memory_for(monkeypatch: pytest.MonkeyP
             dask.delayed(np.ones)(5_000_000).compute()
         monkeypatch.setattr(millpond, "available_memory", real)
         assert len(chunks.compute()) == 10_000_000
+    assert_store_empty()
+
+
+@pytest.mark.usefixtures("engine")
+def test_an_error_that_is_kept_keeps_no_result_that_was_not_ready(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    @millpond.remote
+    def wait_for_gate() -> None:
+        while not gate.exists():
+            time.sleep(0.01)
+
+    def refuse(key: object, value: object) -> None:
+        raise ValueError(f"{key} is refused")
+
+    refs = {"quick": millpond.put(1), "slow": wait_for_gate.remote()}
+    slow = weakref.ref(refs["slow"])
+    with pytest.raises(ValueError, match="quick is refused") as raised:
+        collect(refs, refuse)
+    assert raised.traceback
+    assert slow() is None
+    gate.touch()
     assert_store_empty()
 
 

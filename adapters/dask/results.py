@@ -54,7 +54,7 @@ def collect(
         while keys_of:
             ready = list(keys_of)
             if len(ready) > 1:
-                ready, _ = millpond.wait(ready, num_returns=len(ready), timeout=interval)
+                ready = millpond.wait(ready, num_returns=len(ready), timeout=interval)[0]
                 interval = min(interval * 1.5, _LONGEST_INTERVAL)
             while ready:
                 _deliver(ready.pop(), keys_of, arrived, opened, room)
