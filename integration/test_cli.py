@@ -97,8 +97,10 @@ def test_json_is_for_programs(start: Start) -> None:
     (row,) = told["objects"]
     assert row["id"] == ref.hex()
     assert row["size"] > MIB
-    assert row["pins"] == [{"process": {"role": "driver", "pid": os.getpid()}, "count": 1}]
-    assert told["store"]["num_objects"] == 1
+    driver = {"role": "driver", "pid": os.getpid(), "node": ""}
+    assert row["pins"] == [{"process": driver, "count": 1}]
+    (node,) = told["nodes"]
+    assert node["store"]["num_objects"] == 1
     del array
 
 

@@ -94,6 +94,7 @@ def test_the_status_names_the_nodes(head: str) -> None:
     ]
     nodes = json.loads(succeed("status", "--json"))["nodes"]
     assert [(node["role"], node["address"]) for node in nodes] == [("head", head)]
+    assert (nodes[0]["tasks"], nodes[0]["used_memory"]) == (0, 0)
 
 
 def test_a_head_on_a_network_address_uses_tls() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import shutil
@@ -18,6 +19,7 @@ import pytest
 import millpond
 from integration.conftest import MIB, eventually
 from millpond.errors import ObjectStoreFullError
+from millpond.testing import Cluster
 
 Start = Callable[..., millpond.Context]
 
@@ -324,3 +326,39 @@ def test_a_warning_that_is_an_error_leaves_nothing_behind(start: Start) -> None:
         with pytest.raises(millpond.ObjectStoreWarning):
             millpond.put(block(32))
     assert millpond.get(millpond.put(block(32)))[-1] == 1
+
+
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
+    reason="needs millpond[cluster]",
+)
+def test_all_nodes_of_a_cluster_are_in_one_report() -> None:
+    with Cluster(1, object_store_memory=64 * MIB) as cluster:
+        far = cluster.add_node(resources={"far": 1})
+        cluster.connect(num_cpus=0, object_store_memory=64 * MIB)
+        (here,) = (node.node_id for node in millpond.nodes() if node.is_here)
+
+        put = millpond.put(block(3))
+        made = make.options(resources={"far": 1}, num_cpus=0).remote(2)
+        read = millpond.remote(len).options(resources={"far": 1}, num_cpus=0)
+        assert millpond.get(read.remote(put)) == 3 * MIB
+        millpond.wait([made])
+
+        def rows() -> list[tuple[str, str, str | None]]:
+            report = millpond.memory()
+            return [(row.node, row.id, row.made_by) for row in report.objects]
+
+        expected = {
+            (here, put.hex(), "put"),
+            (far.node_id, put.hex(), "put"),
+            (far.node_id, made.hex(), "make"),
+        }
+        eventually(lambda: set(rows()) == expected, "all that nodes have is listed")
+        report = millpond.memory()
+        assert {node.node for node in report.nodes} == {node.node_id for node in millpond.nodes()}
+        assert report.nodes[0].node == here
+        assert (report.total_objects, report.silent_nodes) == (3, ())
+        assert {(row.owner.pid, row.owner.node) for row in report.objects} == {(os.getpid(), here)}
+        assert f"Node {far.node_id}: 2 objects" in str(report)
+        (group,) = millpond.memory(group_by="owner").groups
+        assert (group.key, group.objects) == (f"driver {os.getpid()} on {here}", 3)

@@ -40,11 +40,12 @@ def memory(
     sort: Literal["size", "age"] = "size",
     group_by: GroupBy | None = None,
 ) -> MemoryReport:
-    """Return who holds which memory of this session; printed, it is a table.
+    """Return who holds which memory of this session or cluster; printed, it is a table.
 
     Each object of the store is listed with its size, its state, the processes that pin it, its
     owner, and the line of the program that put it or submitted the task that made it. Works in the
-    driver and in tasks; ``millpond memory`` shows the same from another shell.
+    driver and in tasks; ``millpond memory`` shows the same from another shell. Of a cluster all
+    nodes are asked; an object that several of them have is listed for each.
 
     Args:
         limit: objects, or groups, to list at most; None for all.
@@ -70,6 +71,7 @@ def memory(
     runtime = connected_runtime()
     runtime.releaser.drain()
     rows = 0 if group_by is not None else limit or 0
-    asked = m.GetMemory(0, rows, oldest_first=sort == "age")
+    asked = m.GetMemory(0, rows, oldest_first=sort == "age", cluster=True)
     state = runtime.requests.ask(runtime.node, asked)
-    return build_report(state, limit=limit or 0, group_by=group_by)
+    by_age = sort == "age"
+    return build_report(state, limit=limit or 0, group_by=group_by, oldest_first=by_age)

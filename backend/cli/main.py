@@ -52,15 +52,17 @@ def memory(
 ) -> None:
     """Show who holds which memory, and which line made it.
 
-    Every object of the store with its size, state, pins, owner, and origin; totals at the end.
+    Every object of the store with its size, state, pins, owner, and origin; totals at the end. Of a
+    cluster all nodes are asked.
     """
     try:
         found = sessions.choose(sessions.find_sessions(directory), session, pid)
         rows = 0 if group_by is not None else limit
-        state = sessions.ask(found, m.GetMemory(1, rows, oldest_first=sort == "age"))
+        question = m.GetMemory(1, rows, oldest_first=sort == "age", cluster=True)
+        state = sessions.ask(found, question)
     except MillpondError as error:
         raise Failure(str(error)) from None
-    report = build_report(state, limit=limit, group_by=group_by)
+    report = build_report(state, limit=limit, group_by=group_by, oldest_first=sort == "age")
     if as_json:
         print_json(report)
     else:
@@ -73,7 +75,7 @@ def memory(
 def status(*, session: str | None, pid: int | None, directory: Path, as_json: bool) -> None:
     """Show what a session has and uses: resources, workers, object store, nodes.
 
-    Where a node is part of a cluster, the first part is about this node.
+    Where a node is part of a cluster, the first part is about this node, and the last about all.
     """
     try:
         found = sessions.choose(sessions.find_sessions(directory), session, pid)

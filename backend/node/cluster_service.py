@@ -116,7 +116,8 @@ class ClusterService:
 
     def state(self, request: int) -> c.ClusterState:
         """Return the members, for who asked."""
-        return c.ClusterState(request, list(self.nodes.values()), self.head_id, self.node_id)
+        nodes, loads = list(self.nodes.values()), [(self.node_id, self.load()), *self.loads.items()]
+        return c.ClusterState(request, nodes, self.head_id, self.node_id, loads)
 
     # --- what the links tell ---
 

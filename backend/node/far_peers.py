@@ -31,6 +31,7 @@ _FROM_AFAR = frozenset(
     {
         *(m.DeleteObjects, m.KeepObjects, m.GetStatistics),
         *(m.AskStanding, m.Standing, m.NodeStanding),
+        *(m.GetMemory, m.MemoryState, m.ObjectsDescribed),
         *(m.RequestLeases, m.ReturnLease, m.SubmitTask, m.CancelTask, m.Upcoming),
         *(m.CreateActor, m.LocateActor, m.KillActor, m.KillWorkerOf),
     }

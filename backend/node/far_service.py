@@ -63,10 +63,16 @@ class FarService:
             m.LocateActor: self._locate_actor,
             m.KillActor: self._kill_actor,
             m.AskStanding: self._ask_standing,
+            m.MemoryState: lambda peer, message: server.reporter.node_answered(
+                peer.process_id, message
+            ),
             m.NodeStanding: lambda peer, message: server.tasks.stalemate.told_by_node(
                 peer.process_id, message
             ),
         }
+        server.reporter.node_id = cluster.node_id
+        server.reporter.far = self.peers.peer
+        server.reporter.ask_others = self.peers.ask_others
         server.tasks.copies_of = lambda task: copies_of_arguments(task.arguments, cluster.node_id)
         cluster.joined = self.placing.joined
         cluster.left = self._node_lost
@@ -174,6 +180,7 @@ class FarService:
     def process_gone(self, process_id: bytes) -> None:
         """A process of another node is gone."""
         self._server.drop_process(process_id)
+        self._server.reporter.process_died(process_id)
         self.actors.process_died(process_id)
         for peer in self._server.peers.values():
             peer.send(m.ProcessDied(process_id))
@@ -184,6 +191,7 @@ class FarService:
             self._server.drop_process(process_id)
             self.actors.process_died(process_id)
         self._server.objects.drop_process(node_id)  # what all the others owned, too
+        self._server.reporter.process_died(node_id)
         self.actors.node_lost(node_id, reason)
         for peer in self._server.peers.values():
             peer.send(m.NodeLost(node_id, reason))

@@ -1,6 +1,8 @@
 """Answers who holds which memory: the store's rows, and what their owners say of them.
 
-Owners are asked all at once; who does not answer within a moment is left out and named.
+Owners are asked all at once; who does not answer within a moment is left out and named. Each node
+reports of its own store, and asks the owners of what is there, wherever they are; the node that is
+asked about a cluster asks the others.
 """
 
 from __future__ import annotations
@@ -23,12 +25,14 @@ from ..wire import messages as m
 from ..wire.ids import owner_of
 
 if TYPE_CHECKING:
+    from .far_peers import AnyPeer
     from .server import Peer
 
 __all__ = ["MemoryReporter"]
 
-#: seconds that owners get to answer
+#: seconds that owners get to answer; and other nodes, which ask owners themselves
 _PATIENCE = 1.0
+_NODES_PATIENCE = 2.0
 
 
 class _Report:
@@ -64,6 +68,11 @@ class MemoryReporter:
         self._spill_locations = spill_locations
         self._numbers = itertools.count(1)
         self._open: dict[int, _Report] = {}
+        self.node_id = b""
+        #: finds a process of another node
+        self.far: Callable[[bytes], AnyPeer | None] = lambda _: None
+        #: sends the other nodes a question; returns who they are
+        self.ask_others: Callable[[m.GetMemory], list[bytes]] = lambda _: []
 
     def report(self, message: m.GetMemory, answer: Callable[[m.MemoryState], None]) -> None:
         """Make a report; ``answer`` gets it."""
@@ -73,13 +82,18 @@ class MemoryReporter:
         self._open[number] = report
         ids: dict[bytes, list[bytes]] = {process_id: [] for process_id in self._peers}
         for stored in state.objects:
-            owned = ids.get(owner_of(stored.object_id))
-            if owned is not None:
-                owned.append(stored.object_id)
-        report.asked = set(ids)
+            ids.setdefault(owner_of(stored.object_id), []).append(stored.object_id)
         for process_id, object_ids in ids.items():
-            self._peers[process_id].send(m.DescribeObjects(number, object_ids))
-        report.timer = self._loop.call_later(_PATIENCE, self._finish, number)
+            owner = self._peers.get(process_id) or self.far(process_id)
+            if owner is not None:
+                report.asked.add(process_id)
+                owner.send(m.DescribeObjects(number, object_ids))
+        patience = _PATIENCE
+        if message.cluster:
+            others = self.ask_others(m.GetMemory(number, message.limit, message.oldest_first))
+            report.asked.update(others)
+            patience = _NODES_PATIENCE if others else _PATIENCE
+        report.timer = self._loop.call_later(patience, self._finish, number)
 
     def described(self, process_id: bytes, message: m.ObjectsDescribed) -> None:
         """An owner answers."""
@@ -87,6 +101,14 @@ class MemoryReporter:
         if report is not None and process_id in report.asked:
             report.state.owners.append(message.owner)
             self._heard(message.request, report, process_id)
+
+    def node_answered(self, node_id: bytes, message: m.MemoryState) -> None:
+        """Another node answers."""
+        report = self._open.get(message.request)
+        if report is not None and node_id in report.asked:
+            fields = m.NodeStore.__struct_fields__
+            report.state.others.append(m.NodeStore(*(getattr(message, name) for name in fields)))
+            self._heard(message.request, report, node_id)
 
     def process_died(self, process_id: bytes) -> None:
         """A process will not answer any more."""
@@ -124,6 +146,8 @@ class MemoryReporter:
             store={name: int(value) for name, value in asdict(self._core.statistics()).items()},
             spill_location=", ".join(self._spill_locations),
             spill_free=_free_bytes(self._spill_locations),
+            node_id=self.node_id,
+            others=[],
         )
 
 

@@ -6,20 +6,23 @@ shown is in ``memory_text``. Sizes are in bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from millpond.objectstore.statistics import StoreStatistics
 
 from ..wire import messages as m
-from ..wire.ids import owner_of
+from ..wire.ids import NODE_ID_BYTES, node_of, owner_of
 from .memory_text import render
 
 __all__ = ["GROUPS", "GroupBy", "GroupMemory", "MemoryReport", "ObjectMemory"]
-__all__ += ["OwnerTotals", "Pins", "Process", "build_report"]
+__all__ += ["NodeMemory", "OwnerTotals", "Pins", "Process", "build_report"]
 
 GroupBy = Literal["call_site", "made_by", "owner"]
+#: object -> what its owner says of it, and the line of the program
+_Origins = dict[bytes, tuple[m.ObjectOrigin, str | None]]
 GROUPS: tuple[str, ...] = ("call_site", "made_by", "owner")
 UNKNOWN = "unknown"
 
@@ -31,13 +34,16 @@ class Process:
     Attributes:
         role: "driver", "worker", "actor", or "gone" for one that died.
         pid: its process id, 0 where unknown.
+        node: id of its node, if the report is of several.
     """
 
     role: str
     pid: int
+    node: str = ""
 
     def __str__(self) -> str:
-        return f"{self.role} {self.pid}" if self.pid else self.role
+        name = f"{self.role} {self.pid}" if self.pid else self.role
+        return f"{name} on {self.node}" if self.node else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class ObjectMemory:
         call_site: the line of the program that put it or submitted its task.
         refs: Python references to its ref in the owner's process.
         borrowers: other processes that hold a ref of it.
+        node: id of the node that has it here, if the report is of several.
     """
 
     id: str
@@ -78,6 +85,7 @@ class ObjectMemory:
     call_site: str | None = None
     refs: int | None = None
     borrowers: int | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,24 +129,20 @@ class OwnerTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryReport:
-    """Who holds which memory; `str` makes a table of it.
+class NodeMemory:
+    """The store of one node.
 
     Attributes:
-        objects: the largest objects of the store, or the oldest; empty when grouped.
-        groups: the largest groups of objects; empty when not grouped.
-        owners: the processes that own objects, small ones included.
-        total_objects: objects in the store, listed or not.
+        node: its id.
+        total_objects: objects in it, listed or not.
         total_bytes: their bytes, in memory or in files.
         waiting_bytes: bytes of new objects that wait for room.
-        store: the store's own figures.
+        store: its own figures.
         spill_location: where values are spilled; None for nowhere.
         spill_free_bytes: bytes that are free there; None where unknown.
     """
 
-    objects: tuple[ObjectMemory, ...]
-    groups: tuple[GroupMemory, ...]
-    owners: tuple[OwnerTotals, ...]
+    node: str
     total_objects: int
     total_bytes: int
     waiting_bytes: int
@@ -146,12 +150,67 @@ class MemoryReport:
     spill_location: str | None
     spill_free_bytes: int | None
 
+
+@dataclass(frozen=True, slots=True)
+class MemoryReport:
+    """Who holds which memory; `str` makes a table of it.
+
+    An object that several nodes have counts for each of them.
+
+    Attributes:
+        objects: the largest objects of the stores, or the oldest; empty when grouped.
+        groups: the largest groups of objects; empty when not grouped.
+        owners: the processes that own objects, small ones included.
+        nodes: the stores, that of the node that was asked first.
+        silent_nodes: ids of nodes that did not answer in time.
+    """
+
+    objects: tuple[ObjectMemory, ...]
+    groups: tuple[GroupMemory, ...]
+    owners: tuple[OwnerTotals, ...]
+    nodes: tuple[NodeMemory, ...]
+    silent_nodes: tuple[str, ...] = ()
+
+    @property
+    def total_objects(self) -> int:
+        """Objects in the stores, listed or not."""
+        return sum(node.total_objects for node in self.nodes)
+
+    @property
+    def total_bytes(self) -> int:
+        """Their bytes, in memory or in files."""
+        return sum(node.total_bytes for node in self.nodes)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of new objects that wait for room."""
+        return sum(node.waiting_bytes for node in self.nodes)
+
+    @property
+    def store(self) -> StoreStatistics:
+        """The figures of the store of the node that was asked."""
+        return self.nodes[0].store
+
+    @property
+    def spill_location(self) -> str | None:
+        """Where that spills values; None for nowhere."""
+        return self.nodes[0].spill_location
+
+    @property
+    def spill_free_bytes(self) -> int | None:
+        """Bytes that are free there; None where unknown."""
+        return self.nodes[0].spill_free_bytes
+
     def __str__(self) -> str:
         return render(self)
 
 
 def build_report(
-    state: m.MemoryState, *, limit: int = 0, group_by: str | None = None
+    state: m.MemoryState,
+    *,
+    limit: int = 0,
+    group_by: str | None = None,
+    oldest_first: bool = False,
 ) -> MemoryReport:
     """Make a report of the node's answer.
 
@@ -159,16 +218,36 @@ def build_report(
         state: the answer.
         limit: objects or groups to list at most; 0 for all.
         group_by: one of `GROUPS`, or None.
+        oldest_first: objects came so; else the largest first.
     """
-    processes = {info.process_id: Process(info.role, info.pid) for info in state.processes}
-    objects = _objects(state, processes)
+    states: list[m.NodeStore] = [state, *state.others]
+    several = len(states) > 1
+    processes = {
+        info.process_id: Process(
+            info.role, info.pid, node_of(info.process_id).hex() if several else ""
+        )
+        for each in states
+        for info in each.processes
+    }
+    origins = _origins(states)
+    objects = _merged(
+        [_objects(each, processes, origins, several) for each in states], oldest_first
+    )
     groups: list[GroupMemory] = []
     if group_by is not None:
         objects, groups = [], _grouped(objects, _KEYS[group_by])
     return MemoryReport(
         objects=tuple(objects[: limit or None]),
         groups=tuple(groups[: limit or None]),
-        owners=_owners(state, processes),
+        owners=_owners(states, processes),
+        nodes=tuple(_node(each) for each in states),
+        silent_nodes=tuple(each.hex() for each in state.silent if len(each) == NODE_ID_BYTES),
+    )
+
+
+def _node(state: m.NodeStore) -> NodeMemory:
+    return NodeMemory(
+        node=state.node_id.hex(),
         total_objects=state.store["num_objects"],
         total_bytes=state.total_bytes,
         waiting_bytes=state.waiting_bytes,
@@ -176,6 +255,15 @@ def build_report(
         spill_location=state.spill_location or None,
         spill_free_bytes=state.spill_free if state.spill_free >= 0 else None,
     )
+
+
+def _merged(lists: list[list[ObjectMemory]], oldest_first: bool) -> list[ObjectMemory]:
+    if len(lists) == 1:
+        return lists[0]
+    if oldest_first:  # clocks differ: take turns
+        turns = itertools.zip_longest(*lists)
+        return [row for turn in turns for row in turn if row is not None]
+    return sorted(itertools.chain(*lists), key=lambda row: -row.size)
 
 
 def store_statistics(store: Mapping[str, Any]) -> StoreStatistics:
@@ -187,12 +275,18 @@ def _process(processes: Mapping[bytes, Process], process_id: bytes) -> Process:
     return processes.get(process_id) or Process("gone", 0)
 
 
-def _objects(state: m.MemoryState, processes: Mapping[bytes, Process]) -> list[ObjectMemory]:
-    known: dict[bytes, tuple[m.ObjectOrigin, str | None]] = {}
-    for owner in state.owners:
+def _origins(states: Sequence[m.NodeStore]) -> _Origins:
+    known: _Origins = {}
+    for owner in itertools.chain(*(state.owners for state in states)):
         for origin in owner.origins:
             site = owner.sites[origin.site] if origin.site >= 0 else None
             known[origin.object_id] = origin, site
+    return known
+
+
+def _objects(
+    state: m.NodeStore, processes: Mapping[bytes, Process], known: _Origins, several: bool
+) -> list[ObjectMemory]:
     rows = []
     for stored in state.objects:
         told, site = known.get(stored.object_id, (None, None))
@@ -212,6 +306,7 @@ def _objects(state: m.MemoryState, processes: Mapping[bytes, Process]) -> list[O
                 call_site=site,
                 refs=told.refs if told else None,
                 borrowers=told.borrowers if told else None,
+                node=state.node_id.hex() if several else "",
             )
         )
     return rows
@@ -245,12 +340,16 @@ def _grouped(
     return sorted(groups, key=lambda group: -group.size)
 
 
-def _owners(state: m.MemoryState, processes: Mapping[bytes, Process]) -> tuple[OwnerTotals, ...]:
+def _owners(
+    states: Sequence[m.NodeStore], processes: Mapping[bytes, Process]
+) -> tuple[OwnerTotals, ...]:
+    owners = {owner.process_id: owner for state in states for owner in state.owners}
     answered = [
-        OwnerTotals(
-            _process(processes, owner.process_id), True, owner.inline_objects, owner.inline_bytes
-        )
-        for owner in state.owners
+        OwnerTotals(_process(processes, process_id), True, owner.inline_objects, owner.inline_bytes)
+        for process_id, owner in owners.items()
     ]
-    silent = [OwnerTotals(_process(processes, owner), False, 0, 0) for owner in state.silent]
+    missing = dict.fromkeys(
+        owner for state in states for owner in state.silent if len(owner) != NODE_ID_BYTES
+    )
+    silent = [OwnerTotals(_process(processes, owner), False, 0, 0) for owner in missing]
     return tuple(sorted(answered, key=lambda owner: -owner.inline_bytes) + silent)

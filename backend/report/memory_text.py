@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .memory import GroupMemory, MemoryReport, ObjectMemory, Pins
+    from .memory import GroupMemory, MemoryReport, NodeMemory, ObjectMemory, Pins
 
 __all__ = ["format_bytes", "object_table", "render", "table"]
 
@@ -59,12 +59,14 @@ def render(report: MemoryReport) -> str:
 
 def object_table(objects: Sequence[ObjectMemory]) -> str:
     """Return a table of objects."""
-    head = ("size", "state", "pinned by", "owner", "refs", "made by", "call site", "object")
+    nodes = ("node",) if any(row.node for row in objects) else ()
+    head = ("size", *nodes, "state", "pinned by", "owner", "refs", "made by", "call site", "object")
     return table(
         head,
         [
             (
                 format_bytes(row.size),
+                *((row.node,) if nodes else ()),
                 row.state,
                 _pins(row.pins),
                 str(row.owner),
@@ -129,9 +131,22 @@ def _listed(report: MemoryReport) -> list[str]:
 
 
 def _totals(report: MemoryReport) -> list[str]:
+    lines = []
+    several = len(report.nodes) > 1
+    for node in report.nodes:
+        lines += _node(node, f"Node {node.node}: " if several else "")
+    if several:
+        lines.insert(0, f"{report.total_objects} objects, {format_bytes(report.total_bytes)}.")
+    if report.silent_nodes:
+        nodes = ", ".join(report.silent_nodes)
+        lines.append(f"No answer in time from the nodes {nodes}: what they have is missing.")
+    return lines
+
+
+def _node(report: NodeMemory, name: str) -> list[str]:
     store = report.store
     total = (
-        f"{report.total_objects} objects, {format_bytes(report.total_bytes)}. In memory: "
+        f"{name}{report.total_objects} objects, {format_bytes(report.total_bytes)}. In memory: "
         f"{format_bytes(store.used)} of {format_bytes(store.capacity)}, of which "
         f"{format_bytes(store.evictable_bytes)} can leave it. In files: "
         f"{format_bytes(store.spilled_bytes)}"
@@ -145,9 +160,10 @@ def _totals(report: MemoryReport) -> list[str]:
         total += f" ({report.spill_location}, {free} free)."
     lines = [total]
     if report.waiting_bytes:
-        lines.append(f"New objects of {format_bytes(report.waiting_bytes)} wait for room.")
+        waiting = format_bytes(report.waiting_bytes)
+        lines.append(f"{name}New objects of {waiting} wait for room.")
     if store.disk_full:
-        lines.append("The disk is full: nothing more can be spilled.")
+        lines.append(f"{name}The disk is full: nothing more can be spilled.")
     return lines
 
 

@@ -43,6 +43,8 @@ class NodeStatus:
         role: "head", "driver" for the node of one, or "node".
         num_cpus: tasks that run side by side there.
         object_store_memory: bytes of its object store.
+        tasks: how many tasks, leases and actors run or wait there; None until it has said so.
+        used_memory: bytes of its object store that are in use; None until it has said so.
     """
 
     node_id: str
@@ -52,6 +54,8 @@ class NodeStatus:
     role: str
     num_cpus: float
     object_store_memory: int
+    tasks: int | None = None
+    used_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class SessionStatus:
     def _cluster(self) -> str:
         if not any(node.address for node in self.nodes):
             return ""
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 node.node_id,
                 node.role,
@@ -101,12 +105,25 @@ class SessionStatus:
                 node.host,
                 str(node.pid),
                 f"{node.num_cpus:g}",
+                "?" if node.tasks is None else str(node.tasks),
+                "?" if node.used_memory is None else format_bytes(node.used_memory),
                 format_bytes(node.object_store_memory),
             )
             for node in self.nodes
         ]
-        columns = ("node", "role", "address", "host", "pid", "CPUs", "object store")
+        if len(rows) > 1:
+            rows.append(self._sums())
+        columns = ("node", "role", "address", "host", "pid", "CPUs", "tasks", "used", "of")
         return f"\n\n{table(columns, rows)}"
+
+    def _sums(self) -> tuple[str, ...]:
+        return (
+            *("all", "", "", "", ""),
+            f"{sum(node.num_cpus for node in self.nodes):g}",
+            str(sum(node.tasks or 0 for node in self.nodes)),
+            format_bytes(sum(node.used_memory or 0 for node in self.nodes)),
+            format_bytes(sum(node.object_store_memory for node in self.nodes)),
+        )
 
 
 def _amount(resource: ResourceUse, amount: float) -> str:
@@ -130,8 +147,10 @@ def build_status(state: m.SessionState, cluster: c.ClusterState) -> SessionStatu
 
 
 def _nodes(cluster: c.ClusterState) -> Iterator[NodeStatus]:
+    loads = dict(cluster.loads)
     for info in cluster.nodes:
         role = "driver" if info.has_driver else "node"
+        load = loads.get(info.node_id)
         yield NodeStatus(
             info.node_id.hex(),
             info.address,
@@ -140,4 +159,6 @@ def _nodes(cluster: c.ClusterState) -> Iterator[NodeStatus]:
             "head" if info.node_id == cluster.head_id else role,
             quantity(info.resources.get("CPU", 0)),
             info.store,
+            None if load is None else load.tasks,
+            None if load is None else max(info.store - load.free_memory, 0),
         )

@@ -208,3 +208,47 @@ def test_the_free_space_is_that_of_the_disks(node: Node, tmp_path: Path) -> None
     assert 0 < size <= shutil.disk_usage(tmp_path).total
     node.locations.append("s3://bucket/prefix")
     assert free()[1] == -1
+
+
+def test_owners_on_other_nodes_are_asked_of_what_is_here(node: Node) -> None:
+    far = FakePeer(99)
+    owner = b"farnodrv"
+    node.reporter.far = {owner: far}.get  # type: ignore[assignment]
+    node.store(oid(1, owner), MIB)
+    node.store(oid(2, b"gonenode"), MIB)
+    node.ask()
+    (question,) = far.sent
+    assert question.object_ids == [oid(1, owner)]
+    for process_id in (DRIVER, WORKER):
+        node.answer(process_id)
+    assert node.answers == []
+    told = m.OwnerMemory(owner, [], [], 3, 4)
+    node.reporter.described(owner, m.ObjectsDescribed(question.request, told))
+    (state,) = node.answers
+    assert told in state.owners
+    assert state.silent == []
+
+
+def test_the_other_nodes_are_asked_if_the_cluster_is_meant(node: Node) -> None:
+    asked: list[m.GetMemory] = []
+
+    def ask_others(question: m.GetMemory) -> list[bytes]:
+        asked.append(question)
+        return [b"nod2", b"nod3"]
+
+    node.reporter.ask_others = ask_others
+    node.ask()
+    assert asked == []
+    node.ask(cluster=True, limit=5)
+    (question,) = asked
+    assert (question.limit, question.cluster) == (5, False)
+    for process_id in (DRIVER, WORKER):
+        node.answer(process_id)
+    other = node.reporter._look(question)
+    node.reporter.node_answered(b"nod2", other)
+    node.loop.time_out()
+    state = node.answers[-1]
+    (told,) = state.others
+    assert type(told) is m.NodeStore
+    assert (told.request, told.store) == (other.request, other.store)
+    assert state.silent == [b"nod3"]

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from millpond.objectstore.statistics import StoreStatistics
-from millpond.report.memory import MemoryReport, ObjectMemory, OwnerTotals, Process
+from millpond.report.memory import MemoryReport, NodeMemory, ObjectMemory, OwnerTotals, Process
 
 MIB = 1 << 20
 
@@ -44,12 +44,17 @@ def report(
         objects=objects,
         groups=(),
         owners=owners,
-        total_objects=len(objects),
-        total_bytes=sum(one.size for one in objects),
-        waiting_bytes=0,
-        store=StoreStatistics(
-            **store(used=used, capacity=capacity, spilled_bytes=spilled)  # type: ignore[arg-type]
+        nodes=(
+            NodeMemory(
+                node="",
+                total_objects=len(objects),
+                total_bytes=sum(one.size for one in objects),
+                waiting_bytes=0,
+                store=StoreStatistics(
+                    **store(used=used, capacity=capacity, spilled_bytes=spilled)  # type: ignore[arg-type]
+                ),
+                spill_location=None,
+                spill_free_bytes=None,
+            ),
         ),
-        spill_location=None,
-        spill_free_bytes=None,
     )

@@ -124,8 +124,58 @@ def _words(line: str) -> str:
 
 def test_the_text_tells_where_values_are_spilled() -> None:
     assert "Spilling is off." in str(report())
-    remote = replace(report(), spill_location="s3://bucket")
+    (node,) = report().nodes
+    remote = replace(report(), nodes=(replace(node, spill_location="s3://bucket"),))
     assert "(s3://bucket)." in str(remote)
+
+
+HERE, THERE, SILENT = b"here", b"ther", b"node"
+FAR = THERE + b"work"
+
+
+def cluster() -> m.MemoryState:
+    """Two nodes; the driver owns an object that both have, and one that only the other has."""
+    here, there = state(), state()
+    here.node_id, there.node_id = HERE, THERE
+    here.silent = [SILENT]
+    there.objects = [
+        stored(DRIVER, 6, 8 * MIB, pins={FAR: 1}),
+        stored(DRIVER, 3, 4 * MIB),
+    ]
+    there.processes = [m.ProcessInfo(FAR, "worker", 10)]
+    there.silent = [FAR]
+    there.owners[0].origins = [m.ObjectOrigin(oid(DRIVER, 6), "far away", 0, 1, 0)]
+    here.others = [there]
+    return here
+
+
+def test_the_nodes_of_a_cluster_are_one_report() -> None:
+    told = build_report(cluster())
+    assert [(row.size // MIB, row.node) for row in told.objects] == [
+        *((9, HERE.hex()), (8, THERE.hex()), (5, HERE.hex()), (4, HERE.hex())),
+        *((4, THERE.hex()), (3, HERE.hex()), (1, HERE.hex())),
+    ]
+    far = told.objects[1]
+    assert (far.made_by, far.call_site) == ("far away", "app.py:3")
+    assert far.owner == Process("driver", 10, DRIVER[:4].hex())
+    assert far.pins == (Pins(Process("worker", 10, THERE.hex()), 1),)
+    assert told.objects[4].made_by == "put"  # as the other node was told
+    assert [node.node for node in told.nodes] == [HERE.hex(), THERE.hex()]
+    assert (told.total_objects, told.total_bytes) == (10, 44 * MIB)
+    assert [(owner.inline_objects, owner.answered) for owner in told.owners] == [
+        (4, True),
+        (0, False),
+    ]
+    text = str(told)
+    assert "10 objects, 44.0 MiB." in text
+    assert f"Node {THERE.hex()}: 5 objects, 22.0 MiB. In memory: 16.0 MiB of 64.0 MiB" in text
+    assert f"No answer in time from the nodes {SILENT.hex()}" in text
+    assert f"No answer in time from worker 10 on {THERE.hex()}" in text
+
+
+def test_the_oldest_of_several_nodes_take_turns() -> None:
+    told = build_report(cluster(), limit=3, oldest_first=True)
+    assert [row.node for row in told.objects] == [HERE.hex(), THERE.hex(), HERE.hex()]
 
 
 def test_an_empty_store_has_a_report_too() -> None:

@@ -167,6 +167,8 @@ class ClusterState(msgspec.Struct, array_like=True, tag=121):
     head_id: bytes
     #: the node that answers
     here: bytes
+    #: how busy each is, as far as it has said so
+    loads: list[tuple[bytes, Load]] = []
 
 
 # --- to and from other nodes -----------------------------------------------------------------

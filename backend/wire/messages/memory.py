@@ -12,6 +12,7 @@ __all__ = [
     "MemoryMessage",
     "MemoryState",
     "NodeStanding",
+    "NodeStore",
     "ObjectOrigin",
     "ObjectsDescribed",
     "OwnerMemory",
@@ -24,13 +25,15 @@ __all__ = [
 
 
 class GetMemory(msgspec.Struct, array_like=True, tag=90):
-    """Asks the node what its store holds; answered by `MemoryState`."""
+    """Asks a node what its store holds; answered by `MemoryState`."""
 
     request: int
     #: objects to list at most; 0 for all
     limit: int = 0
     #: the oldest first, not the largest
     oldest_first: bool = False
+    #: ask the other nodes too
+    cluster: bool = False
 
 
 class StoredObject(msgspec.Struct, array_like=True, gc=False):
@@ -79,8 +82,8 @@ class ProcessInfo(msgspec.Struct, array_like=True, gc=False):
     pid: int
 
 
-class MemoryState(msgspec.Struct, array_like=True, tag=91):
-    """Answers GetMemory."""
+class NodeStore(msgspec.Struct, array_like=True):
+    """What one node says of its store, and of the owners of what is there."""
 
     request: int
     objects: list[StoredObject]
@@ -89,17 +92,25 @@ class MemoryState(msgspec.Struct, array_like=True, tag=91):
     #: bytes that creates wait for
     waiting_bytes: int
     owners: list[OwnerMemory]
-    #: owners that did not answer in time
+    #: owners, and nodes, that did not answer in time
     silent: list[bytes]
     processes: list[ProcessInfo]
     store: dict[str, int]
     #: where values are spilled, empty for nowhere; bytes free there, -1 where unknown
     spill_location: str
     spill_free: int
+    node_id: bytes = b""
+
+
+class MemoryState(NodeStore, tag=91):
+    """Answers GetMemory."""
+
+    #: what other nodes answered
+    others: list[NodeStore] = []
 
 
 class DescribeObjects(msgspec.Struct, array_like=True, tag=92):
-    """Node to owner: say what you know of these objects of yours."""
+    """Node to owner, of any node: say what you know of these objects of yours."""
 
     request: int
     object_ids: list[bytes]
