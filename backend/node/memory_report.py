@@ -106,7 +106,8 @@ class MemoryReporter:
         """Another node answers."""
         report = self._open.get(message.request)
         if report is not None and node_id in report.asked:
-            report.state.others.append(message)
+            fields = m.NodeStore.__struct_fields__
+            report.state.others.append(m.NodeStore(*(getattr(message, name) for name in fields)))
             self._heard(message.request, report, node_id)
 
     def process_died(self, process_id: bytes) -> None:

@@ -220,7 +220,7 @@ def build_report(
         group_by: one of `GROUPS`, or None.
         oldest_first: objects came so; else the largest first.
     """
-    states = [state, *state.others]
+    states: list[m.NodeStore] = [state, *state.others]
     several = len(states) > 1
     processes = {
         info.process_id: Process(
@@ -245,7 +245,7 @@ def build_report(
     )
 
 
-def _node(state: m.MemoryState) -> NodeMemory:
+def _node(state: m.NodeStore) -> NodeMemory:
     return NodeMemory(
         node=state.node_id.hex(),
         total_objects=state.store["num_objects"],
@@ -275,7 +275,7 @@ def _process(processes: Mapping[bytes, Process], process_id: bytes) -> Process:
     return processes.get(process_id) or Process("gone", 0)
 
 
-def _origins(states: Sequence[m.MemoryState]) -> _Origins:
+def _origins(states: Sequence[m.NodeStore]) -> _Origins:
     known: _Origins = {}
     for owner in itertools.chain(*(state.owners for state in states)):
         for origin in owner.origins:
@@ -285,7 +285,7 @@ def _origins(states: Sequence[m.MemoryState]) -> _Origins:
 
 
 def _objects(
-    state: m.MemoryState, processes: Mapping[bytes, Process], known: _Origins, several: bool
+    state: m.NodeStore, processes: Mapping[bytes, Process], known: _Origins, several: bool
 ) -> list[ObjectMemory]:
     rows = []
     for stored in state.objects:
@@ -341,7 +341,7 @@ def _grouped(
 
 
 def _owners(
-    states: Sequence[m.MemoryState], processes: Mapping[bytes, Process]
+    states: Sequence[m.NodeStore], processes: Mapping[bytes, Process]
 ) -> tuple[OwnerTotals, ...]:
     owners = {owner.process_id: owner for state in states for owner in state.owners}
     answered = [

@@ -248,5 +248,7 @@ def test_the_other_nodes_are_asked_if_the_cluster_is_meant(node: Node) -> None:
     node.reporter.node_answered(b"nod2", other)
     node.loop.time_out()
     state = node.answers[-1]
-    assert state.others == [other]
+    (told,) = state.others
+    assert type(told) is m.NodeStore
+    assert (told.request, told.store) == (other.request, other.store)
     assert state.silent == [b"nod3"]

@@ -12,6 +12,7 @@ __all__ = [
     "MemoryMessage",
     "MemoryState",
     "NodeStanding",
+    "NodeStore",
     "ObjectOrigin",
     "ObjectsDescribed",
     "OwnerMemory",
@@ -81,8 +82,8 @@ class ProcessInfo(msgspec.Struct, array_like=True, gc=False):
     pid: int
 
 
-class MemoryState(msgspec.Struct, array_like=True, tag=91):
-    """Answers GetMemory."""
+class NodeStore(msgspec.Struct, array_like=True):
+    """What one node says of its store, and of the owners of what is there."""
 
     request: int
     objects: list[StoredObject]
@@ -99,8 +100,13 @@ class MemoryState(msgspec.Struct, array_like=True, tag=91):
     spill_location: str
     spill_free: int
     node_id: bytes = b""
+
+
+class MemoryState(NodeStore, tag=91):
+    """Answers GetMemory."""
+
     #: what other nodes answered
-    others: list[MemoryState] = []
+    others: list[NodeStore] = []
 
 
 class DescribeObjects(msgspec.Struct, array_like=True, tag=92):
