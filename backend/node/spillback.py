@@ -95,9 +95,12 @@ class Spillback:
             self._waiting(message, now - since) for message, since in self._tasks.waiting_tasks()
         )
         here, load = self._far.node_id, self._cluster.load()
-        for task_id, better in list(handed_on(self._placing.placement, here, load, waiting)):
+        moved = list(handed_on(self._placing.placement, here, load, waiting))
+        for task_id, better in moved:
             owner, message = self._tasks.withdraw(task_id)
             self._hand_on(owner, message, better)
+        if moved:
+            self._tasks.pump()  # one of them may have kept others from their turn
         self.look_later()
 
     def _waiting(self, message: m.SubmitTask, waited: float) -> Waiting:

@@ -15,7 +15,7 @@ _TITLES = (
     "moved",
     "local reads",
     "restored",
-    "sent on",
+    "handed on",
     "tasks run",
     "decisions/s",
 )
