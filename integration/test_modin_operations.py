@@ -209,3 +209,12 @@ def test_what_comes_back_can_be_written(mpd: ModuleType, sales: pd.DataFrame) ->
         back["price"].to_numpy()[0] = 5.0
     array = mpd.DataFrame(sales[["price"]]).to_numpy()
     array[0] = 1
+
+
+def test_correlations(mpd: ModuleType) -> None:
+    """Those of ranks Modin leaves to pandas, by a way of its own to its base class."""
+    frame = pd.DataFrame({"a": [1.0, 2, 3, 5], "b": [4.0, 1, 2, 9]})
+    ours = mpd.DataFrame(frame)
+    assert_same(ours.corr(), frame.corr())
+    with pytest.warns(UserWarning, match="defaulting to pandas"):
+        assert_same(ours.corr("spearman"), frame.corr("spearman"))

@@ -53,6 +53,15 @@ class PandasOnMillpondQueryCompiler(
         )
         return type(self)(result)
 
+    def corr(self, *, method: Any, **kwargs: Any) -> PandasOnMillpondQueryCompiler:
+        """Correlate the columns with each other."""
+        kind: Any = PandasOnMillpondQueryCompiler
+        if method != "pearson" or self.get_pandas_backend() == "pyarrow":
+            # Modin leaves these to what it takes for its own base class: that of a compiler's type.
+            kind = PandasQueryCompiler
+        result: PandasOnMillpondQueryCompiler = super(kind, self).corr(method=method, **kwargs)
+        return result
+
     def get_index_names(self, axis: Literal[0, 1] = 0) -> Any:
         """Return the names of the labels, without fetching those of the rows if there is a way."""
         names = self._modin_frame.names_of_rows() if axis == 0 else None
