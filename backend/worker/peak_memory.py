@@ -18,22 +18,21 @@ whatever the worker is busy with.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import sys
 from pathlib import Path
 
 import msgspec
 
 from ..wire.messages import ACTOR_CREATE, Task
+from .heap import KEPT, return_freed_memory
 from .import_memory import ImportFinder
 
 __all__ = ["Running", "TaskMemory", "own_memory", "read_record", "record_path"]
 
 #: seconds that a task takes at least for its memory to be measured
 LONG = 0.02
-#: bytes more than before a task for which the allocators are asked to return what they keep
-_WORTH_TRIMMING = 64 << 20
+#: bytes that the heap may keep for a task that declares its memory: it would use them unseen
+_UNSEEN = 16 << 20
 #: functions known to be short are forgotten all at once when they are so many
 _MANY = 10_000
 #: bytes of the length that precedes a record
@@ -106,6 +105,8 @@ class TaskMemory:
         self._actor_before = 0
         self._measuring = False
         self._baseline = 0
+        #: own memory when the allocators last kept nothing
+        self._bare = 0
         #: what was told last
         self._running = Running(0)
         #: own memory when the import that is under way began
@@ -123,7 +124,7 @@ class TaskMemory:
         self._status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # without it, only what is left at the end is seen
             self._reset = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
-        self._baseline = self._own()
+        self._baseline = self._bare = self._own()
         self._tell(Running(self._baseline))
 
     def watch_imports(self) -> None:
@@ -138,6 +139,8 @@ class TaskMemory:
         self._imports.reset()
         if self._reset >= 0:
             os.pwrite(self._reset, b"5", 0)
+        if task.memory:
+            self._keep_at_most(_UNSEEN)
         self._before = self._own()
         if task.kind == ACTOR_CREATE:
             self._actor_before = self._before
@@ -162,8 +165,8 @@ class TaskMemory:
             return 0
         self._measuring = False
         peak = self._peak() if seconds >= LONG else 0
-        if peak >= _WORTH_TRIMMING and self._own() - self._before >= _WORTH_TRIMMING:
-            _return_free_memory()
+        if seconds >= LONG:
+            self._keep_at_most(KEPT)  # other tasks may need the rest now
         self._tell(Running(self._baseline, before=self._actor_before))
         return peak
 
@@ -175,11 +178,18 @@ class TaskMemory:
     def _import_ended(self) -> None:
         grown = max(self._own() - self._before_import, 0)
         self._before += grown
+        self._bare += grown
         if self._actor_before:
             self._actor_before += grown
         if self._running.before:
             before = self._running.before + grown
             self._tell(msgspec.structs.replace(self._running, importing=False, before=before))
+
+    def _keep_at_most(self, size: int) -> None:
+        """Give back what the allocators keep, if they could keep more than so many bytes."""
+        if self._own() - self._bare >= size:
+            return_freed_memory()
+            self._bare = self._own()
 
     def _own(self) -> int:
         _, resident, shared, *_ = os.pread(self._statm, 256, 0).split()
@@ -208,15 +218,3 @@ class TaskMemory:
             record = msgspec.msgpack.encode(running)
             # What a longer record has left behind is cut off by the length.
             os.pwrite(self._fd, len(record).to_bytes(_LENGTH, "little") + record, 0)
-
-
-def _return_free_memory() -> None:
-    """Have the allocators give back what the task freed: other tasks may need it now."""
-    arrow = sys.modules.get("pyarrow")
-    if arrow is not None:
-        arrow.default_memory_pool().release_unused()
-    with contextlib.suppress(AttributeError):  # glibc only
-        _libc.malloc_trim(0)
-
-
-_libc = ctypes.CDLL(None)

@@ -16,6 +16,7 @@ from ..owner.heavy_imports import HeavyImports
 from ..owner.runtime import Runtime
 from ..wire import messages as m
 from .executor import Executor
+from .heap import keep_freed_memory
 from .output import TaskOutput
 from .peak_memory import TaskMemory, record_path
 
@@ -38,6 +39,7 @@ def prepare_worker(
     Returns:
         What a forked process calls with its process id, to serve tasks until the node says to exit.
     """
+    keep_freed_memory()
     sys.setswitchinterval(0.001)  # the I/O thread must answer while a task computes
     mapping = ArenaMapping(arena_fds, settings.object_store_memory)
     heavy_imports = HeavyImports(follow=settings.follow_imports)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from millpond.wire.messages import Task
+from millpond.worker import peak_memory
 from millpond.worker.peak_memory import (
     LONG,
     TaskMemory,
@@ -111,3 +112,22 @@ def test_who_never_said_anything(record: Path) -> None:
         read_record(record)
     with pytest.raises(OSError, match="No such"):
         own_memory(1 << 30)
+
+
+def test_the_heap_is_asked_for_what_it_keeps_once_several_tasks_have_left_enough(
+    record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(peak_memory, "return_freed_memory", lambda: asked.append(len(left)))
+    memory = TaskMemory()
+    memory.start(record)
+    left: list[bytearray] = []
+    for size in (40, 40, 1, 40, 40):
+        memory.begin(task())
+        left.append(bytearray(size * MIB))
+        memory.end(task(), LONG)
+    assert asked == [2, 5]
+    memory.begin(task(memory=MIB))  # its limit is to count from nothing kept, but there is nothing
+    left.append(bytearray(20 * MIB))
+    memory.begin(task(memory=MIB))
+    assert asked == [2, 5, 6]
