@@ -33,12 +33,12 @@ def test_a_full_store_lists_the_largest_objects_and_what_to_do() -> None:
 
 
 def test_a_full_disk_gives_its_figures() -> None:
-    told = replace(
-        report((row(1),), used=60 * MIB, capacity=64 * MIB, spilled=100 * MIB),
-        spill_location="/small/disk",
-        spill_free_bytes=3 * MIB,
-        waiting_bytes=5 * MIB,
+    told = report((row(1),), used=60 * MIB, capacity=64 * MIB, spilled=100 * MIB)
+    (node,) = told.nodes
+    full_disk = replace(
+        node, spill_location="/small/disk", spill_free_bytes=3 * MIB, waiting_bytes=5 * MIB
     )
+    told = replace(told, nodes=(full_disk,))
     error = refusal("no-disk: nothing can be spilled", 20 * MIB, told)
     assert isinstance(error, OutOfDiskError)
     assert isinstance(error, OSError)
