@@ -14,15 +14,16 @@ Not covered: when the node runs it (`queue`), how the bytes get there, who knows
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from .resources import covers
 
-__all__ = ["Copies", "Load", "Need", "Placement", "Rates"]
+__all__ = ["Copies", "Load", "Need", "Placement", "Rates", "expected_run_time"]
 
 #: Where an object is: node -> whether it is in that node's memory, and not only on its disk.
 Copies = Mapping[bytes, bool]
@@ -65,7 +66,7 @@ class Load:
     Attributes:
         tasks: how many run or wait there, actors that hold CPUs not counted.
         slots: how many it can run side by side, beside the actors that hold CPUs.
-        run_time: seconds that its tasks take, on average; 0 when none has run.
+        run_time: seconds that its tasks take (`expected_run_time`); 0 when none has run.
         free_memory: bytes that can be stored there before something must be spilled.
         inbound: bytes that it is still to receive.
         asked: how often others asked it for something. A load that is the same again after that is
@@ -93,6 +94,20 @@ class Need:
     shape: Mapping[str, int]
     arguments: Mapping[bytes, int]
     output: int = 0
+
+
+def expected_run_time(average: float, running: Collection[float]) -> float:
+    """Return the seconds that the tasks of a node are taken to need.
+
+    What has run for long may run for as long again: so a queue that stands still is seen, and a
+    node that has ended none of its tasks yet. Those who ask often get the same, as it is rounded.
+
+    Args:
+        average: of those that have ended; 0 when none has.
+        running: for how long those that run have been running.
+    """
+    mean = sum(running) / len(running) if running else 0.0
+    return 2.0 ** math.floor(math.log2(mean)) if mean > 2 * average else average
 
 
 class _Node:
@@ -214,7 +229,6 @@ class Placement:
         copies: Callable[[bytes], Copies],
         *,
         stuck: bool = False,
-        waited: float = 0.0,
     ) -> bytes | None:
         """Return a node to which a task should rather have been sent, where one is much better.
 
@@ -224,7 +238,6 @@ class Placement:
             need: of the task.
             copies: tells where an object is.
             stuck: it may never begin there.
-            waited: seconds that it has been there.
         """
         if load.tasks < load.slots and not stuck:
             return None
@@ -236,13 +249,9 @@ class Placement:
         here = self._cost(need, held, node, load, load.tasks)
         known = self._nodes[best]
         there = self._cost_of(need, held, best)
-        if known.load.tasks and not known.load.run_time:
-            return None  # it has ended none of those that it got
         longer = (known.load.run_time or load.run_time) - load.run_time
         if longer > 0 and there + longer >= here:
             return None  # it is slow, and may be idle because of that
-        if known.load.tasks + known.sent < known.load.slots:
-            here = max(here, waited)  # what has taken long may take as long again
         return best if there < _MUCH_LESS * here else None
 
     def cost(self, node: bytes, need: Need, copies: Callable[[bytes], Copies]) -> float:

@@ -37,7 +37,6 @@ class Waiting:
         need: what it needs.
         copies: tells where its arguments are.
         moves: how often it was handed on.
-        waited: seconds that it has been on this node.
         stuck: actors hold what it needs, so that it cannot begin before one ends.
     """
 
@@ -45,7 +44,6 @@ class Waiting:
     need: Need
     copies: Callable[[bytes], Copies]
     moves: int
-    waited: float = 0.0
     stuck: bool = False
 
 
@@ -64,9 +62,7 @@ def handed_on(
         before = replace(load, tasks=load.tasks - 1)
         if task.moves >= MOST_MOVES:
             continue
-        better = placement.better_than(
-            node, before, task.need, task.copies, stuck=task.stuck, waited=task.waited
-        )
+        better = placement.better_than(node, before, task.need, task.copies, stuck=task.stuck)
         if better is not None:
             load = before
             placement.sent(better)

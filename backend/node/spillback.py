@@ -63,7 +63,7 @@ class Spillback:
         """A task came from another node, which chose this one."""
         load = self._cluster.load()
         with_it = replace(load, tasks=load.tasks + 1)
-        waiting = [self._waiting(message, 0.0)]
+        waiting = [self._waiting(message)]
         for _, better in handed_on(self._placing.placement, self._far.node_id, with_it, waiting):
             self._hand_on(owner, message, better)
             return
@@ -90,10 +90,7 @@ class Spillback:
 
     def _look(self) -> None:
         self._scheduled = False
-        now = self._loop.time()
-        waiting = (
-            self._waiting(message, now - since) for message, since in self._tasks.waiting_tasks()
-        )
+        waiting = (self._waiting(message) for message in self._tasks.waiting_tasks())
         here, load = self._far.node_id, self._cluster.load()
         moved = list(handed_on(self._placing.placement, here, load, waiting))
         for task_id, better in moved:
@@ -103,10 +100,10 @@ class Spillback:
             self._tasks.pump()  # one of them may have kept others from their turn
         self.look_later()
 
-    def _waiting(self, message: m.SubmitTask, waited: float) -> Waiting:
+    def _waiting(self, message: m.SubmitTask) -> Waiting:
         need, copies = self._placing.need(message.task, message.shape)
         stuck = not self._tasks.queue.is_attainable(message.shape)
-        return Waiting(message.task.task_id, need, copies, message.moves, waited, stuck)
+        return Waiting(message.task.task_id, need, copies, message.moves, stuck)
 
     def _hand_on(self, owner: bytes, message: m.SubmitTask, better: bytes) -> None:
         message.moves += 1

@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.learned import LearnedMemory, LearnedOutputs
+from millpond.scheduler.placement import expected_run_time
 from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
 from millpond.scheduler.resources import UNIT, expecting
 
@@ -38,14 +39,12 @@ _LETTING_GO = 0.5
 class _NodeTask:
     """A task that was submitted to the node."""
 
-    def __init__(self, message: m.SubmitTask, owner: bytes, since: float) -> None:
+    def __init__(self, message: m.SubmitTask, owner: bytes) -> None:
         self.message = message
         self.task = message.task
         self.owner = owner
         self.cancelled = False
         self.worker: Worker | None = None
-        #: when it came, by the loop's clock
-        self.since = since
         #: when a worker got it, by the loop's clock
         self.started = 0.0
 
@@ -81,7 +80,7 @@ class TaskService:
         #: where those arguments of a task are that may be on other nodes only
         self.copies_of: Callable[[m.Task], list[m.Copies]] = lambda _: []
         #: seconds that tasks with stored arguments take, lately; 0: none has run
-        self.run_time = 0.0
+        self._run_time = 0.0
         #: when a task ended last, by the loop's clock
         self._last_end = -_LETTING_GO
         self._recheck: asyncio.TimerHandle | None = None
@@ -97,6 +96,13 @@ class TaskService:
         What keeps no CPU busy, as a task that waits for others, leaves its slot to others.
         """
         return self.queue.waiting + self.queue.taken_slots
+
+    @property
+    def run_time(self) -> float:
+        """Seconds that tasks with stored arguments are taken to need; 0: none has run."""
+        now = self._loop.time()
+        granted = (self._tasks[key] for key in self.queue.grants if key in self._tasks)
+        return expected_run_time(self._run_time, [now - t.started for t in granted if t.started])
 
     def expected_output(self, task: m.Task) -> int:
         """Return the bytes that a task is expected to store."""
@@ -130,7 +136,7 @@ class TaskService:
         }
         self._objects.notices.large_inputs(task.name, sum(stored.values()))
         output = self.expected_output(task)
-        self._tasks[task.task_id] = _NodeTask(message, owner, self._loop.time())
+        self._tasks[task.task_id] = _NodeTask(message, owner)
         self.queue.add(
             Request(
                 task.task_id,
@@ -152,15 +158,11 @@ class TaskService:
         if copies and self._objects.has_spare(sum(each.size for each in copies)):
             self._objects.fetch(copies)
 
-    def waiting_tasks(self) -> Iterator[tuple[m.SubmitTask, float]]:
-        """Yield the tasks that have not begun, the newest first, and when they came.
-
-        That is by the loop's clock.
-        """
+    def waiting_tasks(self) -> Iterator[m.SubmitTask]:
+        """Yield the tasks that have not begun, the newest first."""
         for key in reversed(self._tasks):
             if key not in self.queue.grants:
-                node_task = self._tasks[key]
-                yield node_task.message, node_task.since
+                yield self._tasks[key].message
 
     def withdraw(self, task_id: Hashable) -> tuple[bytes, m.SubmitTask]:
         """Let go of a task that has not begun; return its owner, and what it submitted."""
@@ -196,7 +198,7 @@ class TaskService:
             self._expect_reaction(node_task.owner)
             self._last_end = self._loop.time()
             seconds = self._last_end - node_task.started
-            self.run_time += (seconds - self.run_time) * (0.2 if self.run_time else 1.0)
+            self._run_time += (seconds - self._run_time) * (0.2 if self._run_time else 1.0)
         self.queue.release(message.task_id)
         self.pool.release(worker)
         self.pump()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ..placement import Load
+from ..placement import Load, expected_run_time
 from ..queue import LeaseQueue
 from ..resources import UNIT
 from .directory import Directory
@@ -99,7 +99,10 @@ class Node:
         settings = self._settings
         free = max(settings.memory - self._used, 0)
         inbound = max(self._received_until - now, 0.0) * settings.network
-        return Load(len(self.tasks), settings.slots, self._run_time, free, int(inbound))
+        granted = self.queue.grants
+        running = [now - task.started for key, task in self.tasks.items() if key in granted]
+        run_time = expected_run_time(self._run_time, running)
+        return Load(len(self.tasks), settings.slots, run_time, free, int(inbound))
 
     def ran(self, seconds: float) -> None:
         """A task took so long."""

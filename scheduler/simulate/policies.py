@@ -29,11 +29,8 @@ class _ByLoad(Placement):
         copies: Callable[[bytes], Copies],
         *,
         stuck: bool = False,
-        waited: float = 0.0,
     ) -> bytes | None:
-        return super().better_than(
-            node, load, Need(need.shape, {}), copies, stuck=stuck, waited=waited
-        )
+        return super().better_than(node, load, Need(need.shape, {}), copies, stuck=stuck)
 
 
 class _Random(Placement):
@@ -53,7 +50,6 @@ class _Random(Placement):
         copies: Callable[[bytes], Copies],
         *,
         stuck: bool = False,
-        waited: float = 0.0,
     ) -> bytes | None:
         return None
 

@@ -223,7 +223,6 @@ class _Simulation:
             self._submit(task)
             return
         node.tasks[task.key] = task
-        task.arrived = self._now
         if self._hand_on(node, [task]):
             return
         node.queue.add(
@@ -242,14 +241,7 @@ class _Simulation:
     def _hand_on(self, node: Node, waiting: Iterable[Task]) -> int:
         """Hand tasks on from a node where others are much better; return how many."""
         candidates = (
-            Waiting(
-                task.key,
-                _need(task),
-                self._directory.copies,
-                task.moves,
-                self._now - task.arrived,
-            )
-            for task in waiting
+            Waiting(task.key, _need(task), self._directory.copies, task.moves) for task in waiting
         )
         begin = self._clock()
         moved = list(handed_on(self._policy, node.id, node.load(self._now), candidates))
@@ -275,6 +267,7 @@ class _Simulation:
         """Let a task run; False when an argument was lost, and others may have its slot."""
         assert isinstance(grant.key, int)
         task = node.tasks[grant.key]
+        task.started = self._now
         if not all(map(self._directory.exists, task.arguments)):
             del node.tasks[task.key]
             node.queue.release(task.key)

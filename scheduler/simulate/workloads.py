@@ -56,8 +56,8 @@ class Task:
     lacking: int = 0
     #: how often this attempt was handed on by a node
     moves: int = 0
-    #: when it came to the node where it is
-    arrived: float = 0.0
+    #: when it began to run
+    started: float = 0.0
 
     @property
     def output(self) -> int:

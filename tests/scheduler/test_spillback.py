@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from millpond.scheduler.placement import Copies, Load, Need, Placement, Rates
+from millpond.scheduler.placement import (
+    Copies,
+    Load,
+    Need,
+    Placement,
+    Rates,
+    expected_run_time,
+)
 from millpond.scheduler.resources import UNIT
 from millpond.scheduler.spillback import MOST_MOVES, Waiting, handed_on
 
@@ -28,8 +35,8 @@ def cluster(here: Load = FULL, there: Load = IDLE, gpu: bool = False) -> Placeme
     return placement
 
 
-def task(key: int = 0, moves: int = 0, waited: float = 0.0, *, stuck: bool = False) -> Waiting:
-    return Waiting(key, Need({"CPU": UNIT}, {}), nowhere, moves, waited, stuck)
+def task(key: int = 0, moves: int = 0, *, stuck: bool = False) -> Waiting:
+    return Waiting(key, Need({"CPU": UNIT}, {}), nowhere, moves, stuck)
 
 
 def test_the_newest_go_first_and_no_more_than_others_have_room_for() -> None:
@@ -42,7 +49,7 @@ def test_the_newest_go_first_and_no_more_than_others_have_room_for() -> None:
 
 
 def test_where_all_wait_as_long_nothing_is_handed_on() -> None:
-    assert list(handed_on(cluster(there=FULL), A, FULL, [task(waited=100.0)])) == []
+    assert list(handed_on(cluster(there=FULL), A, FULL, [task()])) == []
 
 
 @pytest.mark.parametrize(("moves", "count"), [(MOST_MOVES - 1, 1), (MOST_MOVES, 0)])
@@ -60,24 +67,30 @@ def test_what_actors_block_goes_wherever_it_can_be_run() -> None:
     assert list(handed_on(cluster(there=full_of_actors), A, idle, [task(stuck=True)])) == []
 
 
-def test_what_has_waited_long_goes_to_an_idle_node_though_the_queue_looks_short() -> None:
-    here = replace(IDLE, tasks=5, run_time=0.001)
+def test_a_queue_that_stands_still_is_left_for_an_idle_node_and_not_returned_to() -> None:
+    argument, where = {b"x": GB // 100}, {b"x": {A: True}}
+    waiting = [Waiting(0, Need({"CPU": UNIT}, argument), where.__getitem__, 0)]
     quick = replace(IDLE, run_time=0.001)
-    argument = {b"x": GB // 100}
-
-    def waiting(waited: float) -> list[Waiting]:
-        where = {b"x": {A: True}}
-        return [Waiting(0, Need({"CPU": UNIT}, argument), where.__getitem__, 0, waited)]
-
-    assert list(handed_on(cluster(here, quick), A, here, waiting(0.01))) == []
-    assert list(handed_on(cluster(here, quick), A, here, waiting(1.0))) == [(0, B)]
-    busy = replace(quick, tasks=4)
-    assert list(handed_on(cluster(here, busy), A, here, waiting(1.0))) == []
+    for held, moved in ((0.01, []), (60.0, [(0, B)])):
+        here = replace(quick, tasks=5, run_time=expected_run_time(0.001, [held] * 4))
+        placement = cluster(here, quick)
+        assert list(handed_on(placement, A, here, waiting)) == moved
+        busy = replace(quick, tasks=8)
+        placement.report(B, busy)
+        if moved:
+            assert list(handed_on(placement, B, busy, waiting)) == []
 
 
-def test_a_node_that_is_slow_or_has_ended_nothing_yet_gets_nothing() -> None:
+def test_a_node_that_is_slow_gets_nothing_for_being_idle() -> None:
     here = replace(IDLE, tasks=5)
-    for there in (replace(IDLE, run_time=5.0), replace(IDLE, tasks=1, run_time=0.0)):
-        assert list(handed_on(cluster(here, there), A, here, [task(waited=3.0)])) == []
+    slow = replace(IDLE, run_time=5.0)
+    assert list(handed_on(cluster(here, slow), A, here, [task()])) == []
     new = replace(IDLE, run_time=0.0)
-    assert list(handed_on(cluster(here, new), A, here, [task(waited=3.0)])) == [(0, B)]
+    assert list(handed_on(cluster(here, new), A, here, [task()])) == [(0, B)]
+
+
+def test_what_runs_for_long_is_taken_to_run_for_as_long_again() -> None:
+    assert expected_run_time(0.0, []) == 0.0
+    assert expected_run_time(1.0, [0.5, 1.5]) == 1.0
+    assert expected_run_time(1.0, [9.0, 9.5]) == 8.0
+    assert expected_run_time(0.0, [0.3]) == 0.25
