@@ -45,6 +45,7 @@ def test_csv(mpd: ModuleType, frame: pd.DataFrame, tmp_path: Path) -> None:
         {"index": False},
         {"header": False, "sep": ";"},
         {"columns": ["word", "day"], "date_format": "%Y", "lineterminator": "\r\n"},
+        {"mode": "wb+", "index": False},
         {"mode": "a", "encoding": "latin-1", "index_label": "row"},
     ],
 )

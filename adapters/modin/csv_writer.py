@@ -44,7 +44,7 @@ def can_write(kwargs: Mapping[str, Any]) -> bool:
         isinstance(path, str)
         and "://" not in path
         and (kwargs["encoding"] or "utf-8").lower() in _ENCODINGS
-        and "+" not in kwargs["mode"]
+        and "r" not in kwargs["mode"]
         and not kwargs["storage_options"]
         and (
             kwargs["compression"] is None
@@ -65,7 +65,7 @@ def write(frame: Any, kwargs: Mapping[str, Any]) -> None:
         Exception: What pandas raises about the arguments.
     """
     frame._propagate_index_objs(None)  # noqa: SLF001 - Modin has no public way
-    mode = kwargs["mode"].replace("b", "").replace("t", "") + "b"
+    mode = "".join(letter for letter in kwargs["mode"] if letter in "wax") + "b"
     texts = _texts(frame, dict(kwargs))
     first = next(texts)
     with get_handle(kwargs["path_or_buf"], mode, is_text=False) as opened:
