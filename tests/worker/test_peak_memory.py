@@ -117,17 +117,18 @@ def test_who_never_said_anything(record: Path) -> None:
 def test_the_heap_is_asked_for_what_it_keeps_once_several_tasks_have_left_enough(
     record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    left: list[int] = []
     asked: list[int] = []
     monkeypatch.setattr(peak_memory, "return_freed_memory", lambda: asked.append(len(left)))
+    monkeypatch.setattr(TaskMemory, "_own", lambda _: 100 * MIB + sum(left))
     memory = TaskMemory()
     memory.start(record)
-    left: list[bytearray] = []
     for size in (40, 40, 1, 40, 40):
         memory.begin(task())
-        left.append(bytearray(size * MIB))
+        left.append(size * MIB)
         memory.end(task(), LONG)
     assert asked == [2, 5]
     memory.begin(task(memory=MIB))  # its limit is to count from nothing kept, but there is nothing
-    left.append(bytearray(20 * MIB))
+    left.append(20 * MIB)
     memory.begin(task(memory=MIB))
     assert asked == [2, 5, 6]
