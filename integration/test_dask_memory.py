@@ -110,6 +110,8 @@ def test_an_error_that_is_kept_keeps_no_result_that_was_not_ready(tmp_path: Path
     with pytest.raises(ValueError, match="quick is refused") as raised:
         collect(refs, refuse)
     assert raised.traceback
+    assert list(refs) == ["slow"]
+    refs.clear()
     assert slow() is None
     gate.touch()
     assert_store_empty()

@@ -34,6 +34,8 @@ def collect(
 ) -> None:
     """Call ``arrived(key, value)`` for every value as it gets ready; empty the mappings.
 
+    After an error ``refs`` has those that did not arrive, for the caller to cancel.
+
     Args:
         refs: the refs of values, by key.
         arrived: called with each key and value.
@@ -59,6 +61,7 @@ def collect(
             while ready:
                 _deliver(ready.pop(), keys_of, arrived, opened, room)
     finally:
+        refs.update({keys[0][0]: ref for ref, keys in keys_of.items()})
         # A traceback keeps this frame: it must not keep the results with it.
         keys_of.clear()
         ready = []
