@@ -6,7 +6,8 @@ Its queue may have grown, its tasks may take longer than elsewhere, it may have 
 or actors may hold what the task needs; and others may have become idle.
 
 The newest tasks are looked at first: those before them wait less. A task is handed on a few times
-at most. Whether another node is much better is `Placement`'s to say.
+at most, but never left where it cannot begin. Whether another node is much better is
+`Placement`'s to say.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def handed_on(
     """
     for task in islice(waiting, _LOOKS):
         before = replace(load, tasks=load.tasks - 1)
-        if task.moves >= MOST_MOVES:
+        if task.moves >= MOST_MOVES and not task.stuck:
             continue
         better = placement.better_than(node, before, task.need, task.copies, stuck=task.stuck)
         if better is not None:

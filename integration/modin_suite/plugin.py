@@ -127,6 +127,8 @@ def pytest_runtest_makereport(
     """Count how tests end."""
     report = yield
     _endings.note(report, _name_of(item))
+    if hasattr(report, "wasxfail"):  # it may not even have got as far as on another engine
+        _defaults.pop(_name_of(item), None)
     return report
 
 
