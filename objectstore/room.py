@@ -52,8 +52,12 @@ class RoomMaker:
         self.dropped: list[bytes] = []
         #: who looked for a hole last, and bytes with files from which on it makes sense again
         self._tried = b"", 0
-        #: bytes that are spilled beyond what a request needs that has to wait for it
-        self.stride = (self._high - self._low) // 4
+        #: bytes that are spilled beyond what a request needs that has to wait for it: while what
+        #: is needed soon fills memory nothing is spilled ahead, and the disk is to work on while
+        #: those who were served make the next values
+        self._beyond = self._high - self._low
+        #: bytes of new objects whose uses need not be known yet
+        self.stride = self._beyond // 4
 
     @property
     def pressed(self) -> bool:
@@ -137,7 +141,7 @@ class RoomMaker:
             return False
         wanted = record.block - at_hand - table.clean.idle
         if wanted > 0:
-            wanted += self.stride  # the next request need not wait then
+            wanted += self._beyond
         while wanted > 0 and (missing > 0 or self._dirty_goes_first()):
             spilled = self._spill_first(commands)
             if spilled == 0:

@@ -80,6 +80,23 @@ def test_what_will_be_needed_stays_while_something_else_can_be_spilled() -> None
     assert store.state(1) == "sealed+"
 
 
+def test_who_waits_has_more_spilled_than_it_needs() -> None:
+    store = Store(10, low=0.6, high=0.8)
+    for number in range(1, 11):
+        store.create(number)
+    for number in range(1, 11):
+        store.core.expect(oid(number), number)
+        store.core.seal(oid(number))
+    ahead = [number for number in range(1, 11) if store.state(number) == "spilling"]
+    for number in ahead:
+        store.core.spilled(oid(number))
+        store.core.expect(oid(number), 0)
+    assert len(ahead) == 4, "down to the low mark: nothing more is spilled ahead"
+    last = [number for number in range(10, 0, -1) if number not in ahead]
+    wanted = [spill(number, number - 1) for number in last[:3]]
+    assert store.create(11) == wanted, "its own room, and as much as lies between the marks"
+
+
 def test_a_large_object_gets_the_room_of_neighbours() -> None:
     store = with_files(*([3, 9] * 2 + [8] * 4 + [3, 9] * 2))
     assert store.create(20, 5) == [CreateGranted(14, oid(20), block(3, 5))]
