@@ -198,11 +198,10 @@ class _Simulation:
         need = _need(task)
         node = self._ask(lambda: self._policy.choose(need, self._directory.copies))
         assert node is not None, "no node is left"
+        self._policy.sent(node)
         self._send(task, node)
 
-    def _send(self, task: Task, node: bytes, *, counted: bool = False) -> None:
-        if not counted:
-            self._policy.sent(node)
+    def _send(self, task: Task, node: bytes) -> None:
         attempt = task.attempt
         arrival = self._now + self._settings.node.latency
         self._at(arrival, lambda: self._arrive(task, attempt, self._nodes[node]))
@@ -253,7 +252,7 @@ class _Simulation:
             node.queue.withdraw(key)
             task.moves += 1
             self._outcome.handed_on += 1
-            self._send(task, better, counted=True)
+            self._send(task, better)
         return len(moved)
 
     def _grant(self, node: Node) -> None:
