@@ -28,7 +28,7 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from .admission import Admission
 from .needs import Needs
 from .requests import Grant, Kind, Request
-from .resources import EXPECTED_MEMORY, UNIT, ResourcePool, unpack_shape
+from .resources import EXPECTED_MEMORY, UNIT, ResourcePool, slots_of, unpack_shape
 from .waiting import Overtaken, OwnerQueue
 
 __all__ = ["Grant", "Kind", "LeaseQueue", "Request"]
@@ -198,7 +198,7 @@ class LeaseQueue:
     @property
     def slots(self) -> int:
         """CPUs that the actors leave to others."""
-        return max(self._lasting.available.get("CPU", 0), 0) // UNIT
+        return max(slots_of(self._lasting.available), 0)
 
     @property
     def taken_slots(self) -> int:
