@@ -59,12 +59,12 @@ def handed_on(
         load: of that node, these tasks included.
         waiting: the newest first.
     """
+    before = replace(load, tasks=load.tasks - 1)
     for task in islice(waiting, _LOOKS):
-        before = replace(load, tasks=load.tasks - 1)
         if task.moves >= MOST_MOVES and not task.stuck:
             continue
         better = placement.better_than(node, before, task.need, task.copies, stuck=task.stuck)
         if better is not None:
-            load = before
+            before = replace(before, tasks=before.tasks - 1)
             placement.sent(better)
             yield task.key, better

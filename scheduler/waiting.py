@@ -125,7 +125,8 @@ class Overtaken:
 
     def begin(self, waiting: Waiting, shape: Mapping[str, int]) -> None:
         """Somebody waits for a shape, perhaps for a while already."""
-        self._counts.setdefault(waiting, (frozenset(shape), 0))
+        if waiting not in self._counts:
+            self._counts[waiting] = frozenset(shape), 0
 
     def granted(self, to: Waiting, shape: Mapping[str, int]) -> None:
         """Somebody waits no more, and took resources before the others could."""

@@ -39,7 +39,7 @@ class _Random(Placement):
     def choose(
         self, need: Need, copies: Callable[[bytes], Copies], coming: int = 0
     ) -> bytes | None:
-        nodes = self._everybody.nodes
+        nodes = self._able(need.shape).nodes
         return self._rng.choice(nodes) if nodes else None
 
     def better_than(
