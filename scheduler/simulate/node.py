@@ -79,6 +79,8 @@ class Node:
         self.resources: Mapping[str, int] = {"CPU": settings.slots * UNIT}
         self.queue = LeaseQueue(self.resources, settings.memory)
         self.tasks: dict[int, Task] = {}
+        #: when those of them that run began
+        self.running: dict[int, float] = {}
         self.alive = True
         self.report_due = False
         #: when its network cards and its disk will have done what they were asked for
@@ -99,8 +101,7 @@ class Node:
         settings = self._settings
         free = max(settings.memory - self._used, 0)
         inbound = max(self._received_until - now, 0.0) * settings.network
-        granted = self.queue.grants
-        running = [now - task.started for key, task in self.tasks.items() if key in granted]
+        running = [now - started for started in self.running.values()]
         run_time = expected_run_time(self._run_time, running)
         return Load(len(self.tasks), settings.slots, run_time, free, int(inbound))
 
@@ -184,11 +185,15 @@ class Node:
         """Drop what others have as well, and spill the rest, the least recently read first."""
         if self._used <= self._settings.memory:
             return
-        for object_id, size in list(self._memory.items()):
-            if self._used <= self._settings.memory:
-                return
-            if object_id in self.queue.admission:
-                continue
+        excess = self._used - self._settings.memory
+        going = []
+        for object_id, size in self._memory.items():
+            if excess <= 0:
+                break
+            if object_id not in self.queue.admission:
+                going.append((object_id, size))
+                excess -= size
+        for object_id, size in going:
             self.forget(object_id)
             if len(self._directory.copies(object_id)) > 1:
                 self._directory.drop(object_id, self.id)

@@ -10,19 +10,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..placement import Need, Rates
+from ..placement import Rates
 from ..requests import Grant, Request
-from ..resources import UNIT, pack_shape
+from ..resources import pack_shape
 from ..spillback import Waiting, handed_on
 from .directory import Directory
 from .node import Node, NodeSettings, Traffic
 from .policies import Policy
-from .workloads import Task, Workload
+from .workloads import SHAPE, Task, Workload
 
 __all__ = ["ClusterSettings", "Outcome", "simulate"]
 
-_SHAPE: Final = {"CPU": UNIT}
-_PACKED: Final = pack_shape(_SHAPE)
+_PACKED: Final = pack_shape(SHAPE)
 _OWNER: Final = b"driver"
 #: Tasks that the driver has submitted and that have not ended, in times of the slots.
 _AHEAD: Final = 2
@@ -195,8 +194,7 @@ class _Simulation:
             self._submit(maker)
 
     def _place(self, task: Task) -> None:
-        need = _need(task)
-        node = self._ask(lambda: self._policy.choose(need, self._directory.copies))
+        node = self._ask(lambda: self._policy.choose(task.need, self._directory.copies))
         assert node is not None, "no node is left"
         self._policy.sent(node)
         self._send(task, node)
@@ -231,7 +229,7 @@ class _Simulation:
                 _PACKED,
                 task.key,
                 arguments=task.arguments,
-                output=task.output,
+                output=task.need.output,
             )
         )
         self._grant(node)
@@ -240,7 +238,7 @@ class _Simulation:
     def _hand_on(self, node: Node, waiting: Iterable[Task]) -> int:
         """Hand tasks on from a node where others are much better; return how many."""
         candidates = (
-            Waiting(task.key, _need(task), self._directory.copies, task.moves) for task in waiting
+            Waiting(task.key, task.need, self._directory.copies, task.moves) for task in waiting
         )
         begin = self._clock()
         moved = list(handed_on(self._policy, node.id, node.load(self._now), candidates))
@@ -266,7 +264,6 @@ class _Simulation:
         """Let a task run; False when an argument was lost, and others may have its slot."""
         assert isinstance(grant.key, int)
         task = node.tasks[grant.key]
-        task.started = self._now
         if not all(map(self._directory.exists, task.arguments)):
             del node.tasks[task.key]
             node.queue.release(task.key)
@@ -275,6 +272,7 @@ class _Simulation:
         there = self._now
         for object_id, size in task.arguments.items():
             there = max(there, node.bring(object_id, size, self._now, self._nodes))
+        node.running[task.key] = self._now
         attempt = task.attempt
         seconds = task.seconds * node.slowness
         self._at(there + seconds, lambda: self._end(task, attempt, node, seconds))
@@ -285,7 +283,7 @@ class _Simulation:
             return
         node.ran(seconds)
         node.queue.release(task.key)
-        del node.tasks[task.key], self._unfinished[task.key]
+        del node.tasks[task.key], node.running[task.key], self._unfinished[task.key]
         self._outcome.tasks += 1
         again = task.key in self._rebuilding
         self._rebuilding.discard(task.key)
@@ -316,9 +314,9 @@ class _Simulation:
         node.report_due = False
         if not node.alive:
             return
-        waiting = [key for key in reversed(node.tasks) if key not in node.queue.grants]
-        if waiting:
-            self._hand_on(node, [node.tasks[key] for key in waiting])
+        if len(node.tasks) > len(node.running):
+            waiting = (key for key in reversed(node.tasks) if key not in node.running)
+            self._hand_on(node, (node.tasks[key] for key in waiting))
             self._report_soon(node)
         self._policy.report(node.id, node.load(self._now))
 
@@ -334,7 +332,4 @@ class _Simulation:
         for task in list(node.tasks.values()):
             self._submit(task)
         node.tasks.clear()
-
-
-def _need(task: Task) -> Need:
-    return Need(_SHAPE, task.arguments, task.output)
+        node.running.clear()
