@@ -14,16 +14,15 @@ Not covered: when the node runs it (`queue`), how the bytes get there, who knows
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from .resources import covers
 
-__all__ = ["Copies", "Load", "Need", "Placement", "Rates", "expected_run_time"]
+__all__ = ["Copies", "Load", "Need", "Placement", "Rates"]
 
 #: Where an object is: node -> whether it is in that node's memory, and not only on its disk.
 Copies = Mapping[bytes, bool]
@@ -70,7 +69,7 @@ class Load:
     Attributes:
         tasks: how many run or wait there, actors that hold CPUs not counted.
         slots: how many it can run side by side, beside the actors that hold CPUs.
-        run_time: seconds that its tasks take (`expected_run_time`); 0 when none has run.
+        run_time: seconds that its tasks take (`run_times`); 0 when none has run.
         free_memory: bytes that can be stored there before something must be spilled.
         inbound: bytes that it is still to receive.
         asked: how often others asked it for something. A load that is the same again after that is
@@ -98,20 +97,6 @@ class Need:
     shape: Mapping[str, int]
     arguments: Mapping[bytes, int]
     output: int = 0
-
-
-def expected_run_time(average: float, running: Collection[float]) -> float:
-    """Return the seconds that the tasks of a node are taken to need.
-
-    What has run for long may run for as long again: so a queue that stands still is seen, and a
-    node that has ended none of its tasks yet. Those who ask often get the same, as it is rounded.
-
-    Args:
-        average: of those that have ended; 0 when none has.
-        running: for how long those that run have been running.
-    """
-    mean = sum(running) / len(running) if running else 0.0
-    return 2.0 ** math.floor(math.log2(mean)) if mean > 2 * average else average
 
 
 class _Node:

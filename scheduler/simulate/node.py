@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from ..placement import Load, expected_run_time
+from ..placement import Load
 from ..queue import LeaseQueue
 from ..resources import UNIT
+from ..run_times import RunTimes
 from .directory import Directory
 from .workloads import Task
 
 __all__ = ["Node", "NodeSettings", "Traffic"]
-
-#: How quickly the average of run times follows what is seen.
-_FOLLOW: Final = 0.1
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,8 +76,7 @@ class Node:
         self.resources: Mapping[str, int] = {"CPU": settings.slots * UNIT}
         self.queue = LeaseQueue(self.resources, settings.memory)
         self.tasks: dict[int, Task] = {}
-        #: when those of them that run began
-        self.running: dict[int, float] = {}
+        self.run_times = RunTimes()
         self.alive = True
         self.report_due = False
         #: when its network cards and its disk will have done what they were asked for
@@ -88,7 +84,6 @@ class Node:
         self._settings = settings
         self._directory = directory
         self._traffic = traffic
-        self._run_time = 0.0
         #: objects in memory, the one that was read longest ago first
         self._memory: OrderedDict[bytes, int] = OrderedDict()
         self._disk: dict[bytes, int] = {}
@@ -101,14 +96,8 @@ class Node:
         settings = self._settings
         free = max(settings.memory - self._used, 0)
         inbound = max(self._received_until - now, 0.0) * settings.network
-        running = [now - started for started in self.running.values()]
-        run_time = expected_run_time(self._run_time, running)
+        run_time = self.run_times.expected(now)
         return Load(len(self.tasks), settings.slots, run_time, free, int(inbound))
-
-    def ran(self, seconds: float) -> None:
-        """A task took so long."""
-        change = seconds - self._run_time
-        self._run_time = self._run_time + _FOLLOW * change if self._run_time else seconds
 
     def objects(self) -> list[bytes]:
         """Return the objects that it has."""

@@ -272,18 +272,24 @@ class _Simulation:
         there = self._now
         for object_id, size in task.arguments.items():
             there = max(there, node.bring(object_id, size, self._now, self._nodes))
-        node.running[task.key] = self._now
         attempt = task.attempt
-        seconds = task.seconds * node.slowness
-        self._at(there + seconds, lambda: self._end(task, attempt, node, seconds))
+        if there > self._now:
+            self._at(there, lambda: self._run(task, attempt, node))
+        else:
+            self._run(task, attempt, node)
         return False
 
-    def _end(self, task: Task, attempt: int, node: Node, seconds: float) -> None:
+    def _run(self, task: Task, attempt: int, node: Node) -> None:
+        node.run_times.begin(task.key, self._now)
+        end = self._now + task.seconds * node.slowness
+        self._at(end, lambda: self._end(task, attempt, node))
+
+    def _end(self, task: Task, attempt: int, node: Node) -> None:
         if task.attempt != attempt:
             return
-        node.ran(seconds)
+        node.run_times.end(task.key, self._now)
         node.queue.release(task.key)
-        del node.tasks[task.key], node.running[task.key], self._unfinished[task.key]
+        del node.tasks[task.key], self._unfinished[task.key]
         self._outcome.tasks += 1
         again = task.key in self._rebuilding
         self._rebuilding.discard(task.key)
@@ -314,8 +320,9 @@ class _Simulation:
         node.report_due = False
         if not node.alive:
             return
-        if len(node.tasks) > len(node.running):
-            waiting = (key for key in reversed(node.tasks) if key not in node.running)
+        granted = node.queue.grants
+        if len(node.tasks) > len(granted):
+            waiting = (key for key in reversed(node.tasks) if key not in granted)
             self._hand_on(node, (node.tasks[key] for key in waiting))
             self._report_soon(node)
         self._policy.report(node.id, node.load(self._now))
@@ -332,4 +339,3 @@ class _Simulation:
         for task in list(node.tasks.values()):
             self._submit(task)
         node.tasks.clear()
-        node.running.clear()
