@@ -7,7 +7,7 @@ came from another node stays: its owner's node has chosen.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.placement import Copies, Load, Need, Placement, Rates
@@ -66,20 +66,21 @@ class Placing:
         """A node said how busy it is."""
         self.placement.report(node_id, load)
 
-    def place(self, task: m.Task, shape: bytes, coming: int = 0) -> bytes | None:
-        """Return the node that is to run a task or an actor; None where none could.
+    def place(self, task: m.Task, shape: bytes) -> bytes | None:
+        """Return the node that is to run a task or an actor; None where none could."""
+        return self.place_all([(task, shape)])[0]
 
-        Args:
-            task: the task.
-            shape: what it needs.
-            coming: how many more are about to be placed.
-        """
+    def place_all(self, tasks: Sequence[tuple[m.Task, bytes]]) -> list[bytes | None]:
+        """Return the node for each of several tasks that come together, with their shapes."""
         self.placement.report(self._here, self._cluster.load())
-        need, copies = self.need(task, shape)
-        chosen = self.placement.choose(need, copies, coming)
-        if chosen is not None:
-            self.placement.sent(chosen)
-        return chosen
+        found = []
+        for coming, (task, shape) in zip(range(len(tasks))[::-1], tasks, strict=True):
+            need, copies = self.need(task, shape)
+            chosen = self.placement.choose(need, copies, coming)
+            if chosen is not None:
+                self.placement.sent(chosen)
+            found.append(chosen)
+        return found
 
     def need(self, task: m.Task, shape: bytes) -> tuple[Need, Callable[[bytes], Copies]]:
         """Return what a task needs, and what tells where its arguments are."""

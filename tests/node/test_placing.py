@@ -74,7 +74,7 @@ def test_a_task_waits_where_its_arguments_are_if_others_come_that_fill_the_rest(
     world.placing.loaded(THERE, Load(4, 2, 0.0, GIB))
     assert world.placing.place(block, ONE) != THERE
     world.placing.loaded(THERE, Load(4, 2, 0.0, GIB))
-    assert world.placing.place(block, ONE, coming=20) == THERE
+    assert world.placing.place_all([(block, ONE), *[(task(), ONE)] * 20])[0] == THERE
 
 
 def test_a_task_goes_where_its_resources_are(world: World) -> None:
