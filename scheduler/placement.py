@@ -109,7 +109,7 @@ class _Node:
         self.sent = 0
 
     def can_run(self, shape: Mapping[str, int]) -> bool:
-        """Whether it has such resources, and actors have left it a slot if that is needed."""
+        """Whether it has such resources, and a slot if that is needed."""
         return covers(self.resources, shape) and (self.load.slots > 0 or not shape.get("CPU"))
 
 
@@ -260,6 +260,10 @@ class Placement:
     def cost(self, node: bytes, need: Need, copies: Callable[[bytes], Copies]) -> float:
         """Return what a node costs a task in seconds, as `choose` compares it."""
         return self._cost_of(need, _Held(need.arguments, copies), node, self._level(0))
+
+    def can_run(self, node: bytes, shape: Mapping[str, int]) -> bool:
+        """Whether a node has such resources, and actors have left it a slot if that is needed."""
+        return node in self._able(shape)
 
     def free_slots(self, shape: Mapping[str, int], but: bytes) -> dict[bytes, int]:
         """Return a few nodes that could run something at once, and how much, in random order.

@@ -7,7 +7,7 @@ came from another node stays: its owner's node has chosen.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.placement import Copies, Load, Need, Placement, Rates
@@ -45,8 +45,8 @@ class Placing:
         self._resources = resources
         self.placement = Placement(_RATES, random.Random())  # noqa: S311 - only spreads load
         self.placement.join(self._here, resources, Load(0, 1, 0.0, 0))
-        #: owner and shape -> the nodes that were asked for leases
-        self._asked: dict[tuple[bytes, bytes], list[bytes]] = {}
+        #: owner and shape -> the nodes that were asked for leases, and for how many
+        self._asked: dict[tuple[bytes, bytes], dict[bytes, int]] = {}
         #: bytes that a task is expected to store
         self.expected_output: Callable[[m.Task], int] = lambda _: 0
 
@@ -58,9 +58,8 @@ class Placing:
     def left(self, node_id: bytes) -> None:
         """Another node is gone."""
         self.placement.leave(node_id)
-        for nodes in self._asked.values():
-            if node_id in nodes:
-                nodes.remove(node_id)
+        for asked in self._asked.values():
+            asked.pop(node_id, None)
 
     def loaded(self, node_id: bytes, load: Load) -> None:
         """A node said how busy it is."""
@@ -97,7 +96,8 @@ class Placing:
     def spread_leases(self, owner: bytes, shape: bytes, count: int, order: int) -> None:
         """Ask other nodes for leases that an owner of this one waits for, as far as they have room.
 
-        What this node can never grant waits at one of those that can, even if they are busy.
+        What this node can never grant waits at one of those that can, even if they are busy; and
+        stays there, as to go to and fro would cost it its turn.
 
         Args:
             owner: the process.
@@ -106,20 +106,22 @@ class Placing:
             order: position of the first task that waits.
         """
         key = (owner, shape)
-        asked = []
-        for node_id, wanted in self._shares(declared(shape), count).items():
+        before, asked = self._asked.pop(key, {}), {}
+        for node_id, wanted in self._shares(declared(shape), count, before).items():
             if self._far.send(node_id, owner, m.RequestLeases(shape, wanted, order)):
-                asked.append(node_id)
-                for _ in range(wanted):
+                asked[node_id] = wanted
+                for _ in range(wanted - before.get(node_id, 0)):
                     self.placement.sent(node_id)
-        for node_id in self._asked.pop(key, []):
+        for node_id in before:
             if node_id not in asked:
                 self._far.send(node_id, owner, m.RequestLeases(shape, 0, 0))
         if asked:
             self._asked[key] = asked
 
-    def _shares(self, shape: Mapping[str, int], count: int) -> dict[bytes, int]:
-        """Return how many leases of a shape to ask of which nodes."""
+    def _shares(
+        self, shape: Mapping[str, int], count: int, before: Collection[bytes]
+    ) -> dict[bytes, int]:
+        """Return how many leases of a shape to ask of which nodes, given those asked before."""
         shares: dict[bytes, int] = {}
         if not count:
             return shares
@@ -129,7 +131,8 @@ class Placing:
             if not count:
                 return shares
         if not covers(self._resources, shape):
-            node = self.placement.choose(Need(shape, {}), lambda _: {})
+            able = (node for node in before if self.placement.can_run(node, shape))
+            node = next(able, None) or self.placement.choose(Need(shape, {}), lambda _: {})
             if node is not None:
                 shares[node] = shares.get(node, 0) + count
         return shares

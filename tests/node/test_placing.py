@@ -118,6 +118,29 @@ def test_what_only_others_can_grant_waits_there_though_they_are_busy(world: Worl
     assert world.sent == []
 
 
+def test_what_waits_on_a_busy_node_stays_there_and_is_counted_once(world: World) -> None:
+    also = b"nod4"
+    world.join(also, CPU=2, GPU=1)
+    rare = pack_shape({"CPU": UNIT, "GPU": UNIT})
+    for node_id in (YONDER, also):
+        world.placing.loaded(node_id, Load(2, 2, 0.0, GIB))
+    for _ in range(20):
+        world.placing.spread_leases(OWNER, rare, 3, 1)
+    (asked,) = {target for target, _, _ in world.sent}
+    world.placing.placement.validate()
+    other = also if asked == YONDER else YONDER
+    world.placing.loaded(asked, Load(2, 0, 0.0, GIB))  # an actor has all of its slots
+    world.placing.spread_leases(OWNER, rare, 3, 1)
+    assert [(target, message.count) for target, _, message in world.sent[-2:]] == [
+        (other, 3),
+        (asked, 0),
+    ]
+    world.placing.loaded(other, Load(0, 5, 0.0, GIB))
+    for _ in range(3):
+        world.placing.spread_leases(OWNER, rare, 4, 1)
+    assert world.placing.placement.free_slots({"CPU": UNIT, "GPU": UNIT}, HERE) == {other: 4}
+
+
 def test_when_nothing_is_wanted_any_more_those_who_were_asked_hear_it(world: World) -> None:
     world.placing.spread_leases(OWNER, GPU, 1, 1)
     world.placing.spread_leases(OWNER, GPU, 0, 0)
