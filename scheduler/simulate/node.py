@@ -154,11 +154,13 @@ class Node:
         self._traffic.moved += size
         begin = now + settings.latency
         copies = self._directory.copies(object_id)
-        in_memory = [node for node, is_there in copies.items() if is_there]
-        senders = [nodes[node] for node in in_memory or copies]
+        senders = [node for node, is_in_memory in copies.items() if is_in_memory] or list(copies)
         sent = begin
         if senders:
-            soonest = min(senders, key=lambda node: node.can_send_from(object_id, begin))
+            soonest = nodes[senders[0]]
+            if len(senders) > 1:
+                able = map(nodes.__getitem__, senders)
+                soonest = min(able, key=lambda node: node.can_send_from(object_id, begin))
             begin, sent = soonest.send(object_id, size, begin)
         # Each end is busy for as long as its own card takes: they serve others meanwhile.
         self._received_until = max(begin, self._received_until) + size / settings.network
