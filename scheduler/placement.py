@@ -229,25 +229,29 @@ class Placement:
         need: Need,
         copies: Callable[[bytes], Copies],
         *,
+        moves: int = 0,
         stuck: bool = False,
     ) -> bytes | None:
         """Return a node to which a task should rather have been sent, where one is much better.
 
         Args:
             node: where it is; it is asked there, as a node knows its own load best.
-            load: of that node, without the task.
+            load: of that node, the task included.
             need: of the task.
             copies: tells where an object is.
+            moves: how often it was sent on: each time a node has to be better by as much again.
             stuck: it may never begin there.
         """
-        if load.tasks < load.slots and not stuck:
+        others = load.tasks - 1
+        if others < load.slots and not stuck:
             return None
         held = _Held(need.arguments, copies)
-        here = self._cost(need, held, node, load, load.tasks)
-        if not stuck and self._least_elsewhere(held, node) >= _MUCH_LESS * here:
+        here = self._cost(need, held, node, load, others)
+        much_less = _MUCH_LESS ** (1 + moves) * here
+        if not stuck and self._least_elsewhere(held, node) >= much_less:
             return None
-        others = [other for other in self._candidates(need, held) if other != node]
-        best = self._cheapest(need, held, others)
+        elsewhere = [other for other in self._candidates(need, held) if other != node]
+        best = self._cheapest(need, held, elsewhere)
         if best is None or stuck:
             return best
         known = self._nodes[best]
@@ -255,7 +259,7 @@ class Placement:
         longer = (known.load.run_time or load.run_time) - load.run_time
         if longer > 0 and there + longer >= here:
             return None  # it is slow, and may be idle because of that
-        return best if there < _MUCH_LESS * here else None
+        return best if there < much_less else None
 
     def cost(self, node: bytes, need: Need, copies: Callable[[bytes], Copies]) -> float:
         """Return what a node costs a task in seconds, as `choose` compares it."""

@@ -220,7 +220,7 @@ class _Simulation:
             self._submit(task)
             return
         node.tasks[task.key] = task
-        if self._hand_on(node, [task]):
+        if self._hand_on(node, [task], arriving=True):
             return
         node.queue.add(
             Request(
@@ -235,13 +235,14 @@ class _Simulation:
         self._grant(node)
         self._report_soon(node)
 
-    def _hand_on(self, node: Node, waiting: Iterable[Task]) -> int:
+    def _hand_on(self, node: Node, waiting: Iterable[Task], *, arriving: bool = False) -> int:
         """Hand tasks on from a node where others are much better; return how many."""
         candidates = (
             Waiting(task.key, task.need, self._directory.copies, task.moves) for task in waiting
         )
         begin = self._clock()
-        moved = list(handed_on(self._policy, node.id, node.load(self._now), candidates))
+        load = node.load(self._now)
+        moved = list(handed_on(self._policy, node.id, load, candidates, arriving=arriving))
         self._outcome.decision_seconds += self._clock() - begin
         self._outcome.decisions += 1
         for key, better in moved:

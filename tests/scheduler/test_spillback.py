@@ -15,7 +15,7 @@ from millpond.scheduler.placement import (
     Rates,
 )
 from millpond.scheduler.resources import UNIT
-from millpond.scheduler.spillback import MOST_MOVES, Waiting, handed_on
+from millpond.scheduler.spillback import Waiting, handed_on
 
 GB = 1_000_000_000
 A, B = b"a", b"b"
@@ -51,15 +51,30 @@ def test_where_all_wait_as_long_nothing_is_handed_on() -> None:
     assert list(handed_on(cluster(there=FULL), A, FULL, [task()])) == []
 
 
-@pytest.mark.parametrize(
-    ("moves", "stuck", "count"),
-    [(MOST_MOVES - 1, False, 1), (MOST_MOVES, False, 0), (MOST_MOVES, True, 1)],
-)
-def test_a_task_is_handed_on_a_few_times_at_most_unless_it_is_stuck(
-    moves: int, stuck: bool, count: int
+@pytest.mark.parametrize("stuck", [False, True])
+@pytest.mark.parametrize(("moves", "at_once"), [(1, True), (2, False), (9, False)])
+def test_what_was_handed_on_a_few_times_goes_on_with_the_next_look_only(
+    moves: int, at_once: bool, stuck: bool
 ) -> None:
     waiting = [task(moves=moves, stuck=stuck)]
-    assert len(list(handed_on(cluster(), A, FULL, waiting))) == count
+    assert list(handed_on(cluster(), A, FULL, waiting)) == [(0, B)]
+    arriving = list(handed_on(cluster(), A, FULL, waiting, arriving=True))
+    assert arriving == [(0, B)] * at_once
+
+
+@pytest.mark.parametrize(("there", "most"), [(13, 0), (12, 1), (8, 1), (7, 2), (5, 3), (4, 4)])
+def test_a_node_must_be_better_the_more_often_a_task_was_handed_on(there: int, most: int) -> None:
+    """It waits for twenty tasks to end here, and there for all but three of those."""
+    busy = replace(IDLE, tasks=there)
+    for moves in range(5):
+        moved = list(handed_on(cluster(there=busy), A, FULL, [task(moves=moves)]))
+        assert bool(moved) is (moves < most), moves
+
+
+def test_those_that_stay_do_not_hide_those_before_them() -> None:
+    argument, where = {b"x": GB}, {b"x": {A: True}}
+    stays = [Waiting(key, Need({"CPU": UNIT}, argument), where.__getitem__, 0) for key in range(9)]
+    assert list(handed_on(cluster(), A, FULL, [*stays, task(9)])) == [(9, B)]
 
 
 def test_what_actors_block_goes_wherever_it_can_be_run() -> None:
