@@ -14,16 +14,15 @@ Not covered: when the node runs it (`queue`), how the bytes get there, who knows
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from .resources import covers
 
-__all__ = ["Copies", "Load", "Need", "Placement", "Rates", "expected_run_time"]
+__all__ = ["Copies", "Load", "Need", "Placement", "Rates"]
 
 #: Where an object is: node -> whether it is in that node's memory, and not only on its disk.
 Copies = Mapping[bytes, bool]
@@ -34,6 +33,8 @@ _COPIES: Final = 8
 _HOLDERS: Final = 4
 #: Nodes that are looked at for a free slot.
 _SPREAD: Final = 8
+#: Shapes of which it is known which nodes can run them; of a new one it is found out, once.
+_SHAPES: Final = 64
 #: Moving bytes keeps others from moving theirs: it costs more than the time that it takes.
 _BURDEN: Final = 8
 #: Seconds that tasks are taken to run as long as nobody knows: else the first ones, all sent at
@@ -42,6 +43,8 @@ _GUESS: Final = 1.0
 #: What a queue costs up to the length that all nodes have on average, of what it costs beyond: to
 #: wait there is no loss, since the work is as far behind elsewhere.
 _FAIR_SHARE: Final = 0.01
+#: Bytes in memory, and bytes on disk only, of a node that has neither.
+_NOTHING: Final = (0, 0)
 #: A node sends a task on where it would cost less than this part of the cost here.
 _MUCH_LESS: Final = 0.5
 
@@ -66,7 +69,7 @@ class Load:
     Attributes:
         tasks: how many run or wait there, actors that hold CPUs not counted.
         slots: how many it can run side by side, beside the actors that hold CPUs.
-        run_time: seconds that its tasks take (`expected_run_time`); 0 when none has run.
+        run_time: seconds that its tasks take (`run_times`); 0 when none has run.
         free_memory: bytes that can be stored there before something must be spilled.
         inbound: bytes that it is still to receive.
         asked: how often others asked it for something. A load that is the same again after that is
@@ -96,20 +99,6 @@ class Need:
     output: int = 0
 
 
-def expected_run_time(average: float, running: Collection[float]) -> float:
-    """Return the seconds that the tasks of a node are taken to need.
-
-    What has run for long may run for as long again: so a queue that stands still is seen, and a
-    node that has ended none of its tasks yet. Those who ask often get the same, as it is rounded.
-
-    Args:
-        average: of those that have ended; 0 when none has.
-        running: for how long those that run have been running.
-    """
-    mean = sum(running) / len(running) if running else 0.0
-    return 2.0 ** math.floor(math.log2(mean)) if mean > 2 * average else average
-
-
 class _Node:
     __slots__ = ("load", "resources", "sent")
 
@@ -119,19 +108,30 @@ class _Node:
         #: tasks sent there since the load was reported
         self.sent = 0
 
+    def can_run(self, shape: Mapping[str, int]) -> bool:
+        """Whether it has such resources, and a slot if that is needed."""
+        return covers(self.resources, shape) and (self.load.slots > 0 or not shape.get("CPU"))
+
 
 class _Roster:
-    """Nodes to draw from, in a time that does not depend on how many there are."""
+    """The nodes that can run a shape, to draw from in a time that does not depend on how many."""
 
-    def __init__(self) -> None:
-        self.nodes: list[bytes] = []
-        self._places: dict[bytes, int] = {}
+    def __init__(self, shape: Mapping[str, int], nodes: Iterable[bytes]) -> None:
+        self.shape = shape
+        self.nodes = list(nodes)
+        self._places = {node: place for place, node in enumerate(self.nodes)}
 
-    def add(self, node: bytes) -> None:
-        self._places[node] = len(self.nodes)
-        self.nodes.append(node)
+    def __contains__(self, node: bytes) -> bool:
+        return node in self._places
 
-    def remove(self, node: bytes) -> None:
+    def put(self, node: bytes, *, able: bool) -> None:
+        """A node can run the shape from now on, or cannot."""
+        if able == (node in self._places):
+            return
+        if able:
+            self._places[node] = len(self.nodes)
+            self.nodes.append(node)
+            return
         place, last = self._places.pop(node), self.nodes.pop()
         if last != node:
             self.nodes[place] = last
@@ -159,9 +159,8 @@ class Placement:
         self._rates = rates
         self._rng = rng
         self._nodes: dict[bytes, _Node] = {}
-        self._everybody = _Roster()
-        #: resource -> the nodes that have any of it
-        self._having: dict[str, _Roster] = {}
+        #: the last shapes that were asked for
+        self._rosters: dict[tuple[tuple[str, int], ...], _Roster] = {}
         #: of all nodes, as far as it is known
         self._tasks = self._slots = 0
 
@@ -170,22 +169,17 @@ class Placement:
     def join(self, node: bytes, resources: Mapping[str, int], load: Load) -> None:
         """There is a new node, with these resources in counted units."""
         assert node not in self._nodes, node
-        self._nodes[node] = _Node(resources, load)
+        known = self._nodes[node] = _Node(resources, load)
         self._count(load, 1)
-        self._everybody.add(node)
-        for name, total in resources.items():
-            if total:
-                self._having.setdefault(name, _Roster()).add(node)
+        self._enlist(node, known)
 
     def leave(self, node: bytes) -> None:
         """A node is no more."""
         known = self._nodes.pop(node)
         self._count(known.load, -1)
         self._tasks -= known.sent
-        self._everybody.remove(node)
-        for name, total in known.resources.items():
-            if total:
-                self._having[name].remove(node)
+        for roster in self._rosters.values():
+            roster.put(node, able=False)
 
     def report(self, node: bytes, load: Load) -> None:
         """A node said how much it has to do, everything included that was sent there."""
@@ -194,13 +188,20 @@ class Placement:
             self._count(known.load, -1)
             self._count(load, 1)
             self._tasks -= known.sent
+            had_slots = known.load.slots > 0
             known.load = load
             known.sent = 0
+            if had_slots != (load.slots > 0):
+                self._enlist(node, known)
 
     def sent(self, node: bytes) -> None:
         """A task was sent to a node, which its next report will count."""
         self._nodes[node].sent += 1
         self._tasks += 1
+
+    def _enlist(self, node: bytes, known: _Node) -> None:
+        for roster in self._rosters.values():
+            roster.put(node, able=known.can_run(roster.shape))
 
     def _count(self, load: Load, times: int) -> None:
         self._tasks += times * load.tasks
@@ -228,35 +229,45 @@ class Placement:
         need: Need,
         copies: Callable[[bytes], Copies],
         *,
+        moves: int = 0,
         stuck: bool = False,
     ) -> bytes | None:
         """Return a node to which a task should rather have been sent, where one is much better.
 
         Args:
             node: where it is; it is asked there, as a node knows its own load best.
-            load: of that node, without the task.
+            load: of that node, the task included.
             need: of the task.
             copies: tells where an object is.
+            moves: how often it was sent on: each time a node has to be better by as much again.
             stuck: it may never begin there.
         """
-        if load.tasks < load.slots and not stuck:
+        others = load.tasks - 1
+        if others < load.slots and not stuck:
             return None
         held = _Held(need.arguments, copies)
-        others = [other for other in self._candidates(need, held) if other != node]
-        best = self._cheapest(need, held, others)
+        here = self._cost(need, held, node, load, others)
+        much_less = _MUCH_LESS ** (1 + moves) * here
+        if not stuck and self._least_elsewhere(held, node) >= much_less:
+            return None
+        elsewhere = [other for other in self._candidates(need, held) if other != node]
+        best = self._cheapest(need, held, elsewhere)
         if best is None or stuck:
             return best
-        here = self._cost(need, held, node, load, load.tasks)
         known = self._nodes[best]
         there = self._cost_of(need, held, best)
         longer = (known.load.run_time or load.run_time) - load.run_time
         if longer > 0 and there + longer >= here:
             return None  # it is slow, and may be idle because of that
-        return best if there < _MUCH_LESS * here else None
+        return best if there < much_less else None
 
     def cost(self, node: bytes, need: Need, copies: Callable[[bytes], Copies]) -> float:
         """Return what a node costs a task in seconds, as `choose` compares it."""
         return self._cost_of(need, _Held(need.arguments, copies), node, self._level(0))
+
+    def can_run(self, node: bytes, shape: Mapping[str, int]) -> bool:
+        """Whether a node has such resources, and actors have left it a slot if that is needed."""
+        return node in self._able(shape)
 
     def free_slots(self, shape: Mapping[str, int], but: bytes) -> dict[bytes, int]:
         """Return a few nodes that could run something at once, and how much, in random order.
@@ -265,10 +276,10 @@ class Placement:
             shape: that they must have; not empty.
             but: a node that is not asked for.
         """
-        nodes = self._everybody.nodes
+        nodes = self._able(shape).nodes
         free = {}
         for node in self._rng.sample(nodes, min(_SPREAD, len(nodes))):
-            if node == but or not self._able(node, shape):
+            if node == but:
                 continue
             known = self._nodes[node]
             slots = known.load.slots - known.load.tasks - known.sent
@@ -283,36 +294,25 @@ class Placement:
         return (self._tasks + coming) / max(self._slots, 1)
 
     def _candidates(self, need: Need, held: _Held) -> list[bytes]:
-        """Return a few nodes that have such resources, in random order."""
-        able = [node for node in held.most(_HOLDERS) if self._able(node, need.shape)]
-        able += self._drawn(need.shape)
-        able = list(dict.fromkeys(able))
-        if len(able) > 1:
-            self._rng.shuffle(able)
-        return able
+        """Return a few nodes that can run a task, in random order."""
+        able = self._able(need.shape)
+        nodes = [node for node in held.most(_HOLDERS) if node in able]
+        nodes += able.draw(self._rng)
+        nodes = list(dict.fromkeys(nodes))
+        if len(nodes) > 1:
+            self._rng.shuffle(nodes)
+        return nodes
 
-    def _drawn(self, shape: Mapping[str, int]) -> list[bytes]:
-        """Return a few nodes that have the resources of a shape, drawn among those that may."""
-        roster = self._everybody
-        for name in shape:
-            having = self._having.get(name)
-            if having is None:
-                return []
-            if len(having.nodes) < len(roster.nodes):
-                roster = having
-        able = [node for node in roster.draw(self._rng) if self._able(node, shape)]
-        if not able:
-            # They have some of each, but too little. Few clusters are so mixed.
-            able = [node for node in roster.nodes if self._able(node, shape)]
-            able = self._rng.sample(able, min(2, len(able)))
-        return able
-
-    def _able(self, node: bytes, shape: Mapping[str, int]) -> bool:
-        """Whether a node has such resources, and actors have left it a slot if that is needed."""
-        known = self._nodes.get(node)
-        if known is None or not covers(known.resources, shape):
-            return False
-        return known.load.slots > 0 or not shape.get("CPU")
+    def _able(self, shape: Mapping[str, int]) -> _Roster:
+        """Return the nodes that can run a shape."""
+        key = tuple(shape.items())
+        roster = self._rosters.get(key)
+        if roster is None:
+            able = (node for node, known in self._nodes.items() if known.can_run(shape))
+            if len(self._rosters) == _SHAPES:
+                del self._rosters[next(iter(self._rosters))]
+            roster = self._rosters[key] = _Roster(dict(shape), able)
+        return roster
 
     def _cheapest(
         self, need: Need, held: _Held, candidates: Sequence[bytes], level: float = 0.0
@@ -343,24 +343,29 @@ class Placement:
         in_memory, on_disk = held.at(node)
         missing = held.total - in_memory - on_disk
         overflow = missing + on_disk + need.output - load.free_memory
-        slots = max(load.slots, 1)
-        wait = max(tasks - slots + 1, 0)
-        beyond = min(max(tasks - slots * level, 0), wait)
-        counted = beyond + _FAIR_SHARE * (wait - beyond)
-        cost = counted * (load.run_time or _GUESS) / slots
-        cost += (load.inbound + _BURDEN * missing) / self._rates.network
-        cost += (on_disk + max(overflow, 0)) / self._rates.disk
+        slots = load.slots or 1
+        wait = tasks - slots + 1
+        cost = (load.inbound + _BURDEN * missing) / self._rates.network
+        if wait > 0:
+            beyond = min(max(tasks - slots * level, 0), wait)
+            counted = beyond + _FAIR_SHARE * (wait - beyond)
+            cost += counted * (load.run_time or _GUESS) / slots
+        if on_disk or overflow > 0:
+            cost += (on_disk + max(overflow, 0)) / self._rates.disk
         return cost
+
+    def _least_elsewhere(self, held: _Held, node: bytes) -> float:
+        """Return what a task costs on any other node at least."""
+        return _BURDEN * (held.total - held.most_elsewhere(node)) / self._rates.network
 
     def validate(self) -> None:
         """Raise AssertionError where the books do not agree."""
-        assert sorted(self._everybody.nodes) == sorted(self._nodes)
         nodes = self._nodes.values()
         assert self._tasks == sum(known.load.tasks + known.sent for known in nodes)
         assert self._slots == sum(known.load.slots for known in nodes)
-        for name, roster in self._having.items():
-            having = [node for node, known in self._nodes.items() if known.resources.get(name)]
-            assert sorted(roster.nodes) == sorted(having), name
+        for roster in self._rosters.values():
+            able = [node for node, known in self._nodes.items() if known.can_run(roster.shape)]
+            assert sorted(roster.nodes) == sorted(able), roster.shape
 
 
 class _Held:
@@ -374,6 +379,7 @@ class _Held:
         self._nodes: dict[bytes, tuple[int, int]] = {}
         #: objects with more copies than are looked at
         self._widespread: list[tuple[int, Copies]] = []
+        nodes = self._nodes
         for object_id, size in arguments.items():
             self.total += size
             found = copies(object_id)
@@ -381,14 +387,11 @@ class _Held:
                 self._widespread.append((size, found))
                 continue
             for node, in_memory in found.items():
-                self._add(node, size, in_memory=in_memory)
+                memory, disk = nodes.get(node, _NOTHING)
+                nodes[node] = (memory + size, disk) if in_memory else (memory, disk + size)
         for _, found in self._widespread:
             for node in islice(found, _COPIES):
-                self._nodes.setdefault(node, (0, 0))
-
-    def _add(self, node: bytes, size: int, *, in_memory: bool) -> None:
-        memory, disk = self._nodes.get(node, (0, 0))
-        self._nodes[node] = (memory + size, disk) if in_memory else (memory, disk + size)
+                nodes.setdefault(node, _NOTHING)
 
     def most(self, count: int) -> list[bytes]:
         """Return the nodes that hold most, memory before disk."""
@@ -397,13 +400,23 @@ class _Held:
             return list(nodes)
         return sorted(nodes, key=self._worth, reverse=True)[:count]
 
+    def most_elsewhere(self, node: bytes) -> int:
+        """Return how many bytes a node may hold that is not this one, at most."""
+        most = 0
+        for other, (memory, disk) in self._nodes.items():
+            if memory + disk > most and other != node:
+                most = memory + disk
+        for size, _ in self._widespread:
+            most += size
+        return most
+
     def _worth(self, node: bytes) -> tuple[int, int]:
         memory, disk = self.at(node)
         return memory + disk, memory
 
     def at(self, node: bytes) -> tuple[int, int]:
         """Return the bytes in a node's memory, and those only on its disk."""
-        memory, disk = self._nodes.get(node, (0, 0))
+        memory, disk = self._nodes.get(node, _NOTHING)
         for size, found in self._widespread:
             in_memory = found.get(node)
             if in_memory:

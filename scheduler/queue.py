@@ -28,7 +28,7 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from .admission import Admission
 from .needs import Needs
 from .requests import Grant, Kind, Request
-from .resources import EXPECTED_MEMORY, UNIT, ResourcePool, unpack_shape
+from .resources import EXPECTED_MEMORY, UNIT, ResourcePool, slots_of, unpack_shape
 from .waiting import Overtaken, OwnerQueue
 
 __all__ = ["Grant", "Kind", "LeaseQueue", "Request"]
@@ -198,7 +198,7 @@ class LeaseQueue:
     @property
     def slots(self) -> int:
         """CPUs that the actors leave to others."""
-        return max(self._lasting.available.get("CPU", 0), 0) // UNIT
+        return max(slots_of(self._lasting.available), 0)
 
     @property
     def taken_slots(self) -> int:
@@ -261,12 +261,12 @@ class LeaseQueue:
 
     def _may_take(self, owner_id: bytes, shape: bytes) -> bool:
         """Whether a shape is free, and not kept for whoever was overtaken too often."""
-        if self.pool.fits(self._shape(shape)):
-            turn = self._turn_to_keep_for()
-            kept = () if turn is None else self.pool.short_of(self._shape(turn[1]))
-            return self._shape(shape).keys().isdisjoint(kept)
-        self._overtaken.begin((owner_id, shape), self._shape(shape))
-        return False
+        needed = self._shape(shape)
+        if not self.pool.fits(needed):
+            self._overtaken.begin((owner_id, shape), needed)
+            return False
+        turn = self._turn_to_keep_for()
+        return turn is None or needed.keys().isdisjoint(self.pool.short_of(self._shape(turn[1])))
 
     def _turn_to_keep_for(self) -> tuple[bytes, bytes] | None:
         """Return the owner and the shape for which resources are kept."""

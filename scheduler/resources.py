@@ -93,7 +93,10 @@ def expecting(packed: bytes, memory: int) -> bytes:
 
 def covers(amounts: Mapping[str, int], shape: Mapping[str, int]) -> bool:
     """Whether there is enough of everything that a shape needs."""
-    return all(needed <= amounts.get(name, 0) for name, needed in shape.items())
+    for name, needed in shape.items():  # noqa: SIM110 - all() takes three times as long
+        if needed > amounts.get(name, 0):
+            return False
+    return True
 
 
 class ResourcePool:

@@ -5,9 +5,11 @@ knows its own load, and looks again: when the task arrives, and from time to tim
 Its queue may have grown, its tasks may take longer than elsewhere, it may have run out of memory,
 or actors may hold what the task needs; and others may have become idle.
 
-The newest tasks are looked at first: those before them wait less. A task is handed on a few times
-at most, but never left where it cannot begin. Whether another node is much better is
-`Placement`'s to say.
+The newest tasks are looked at first: those before them wait less. Whether another node is much
+better is `Placement`'s to say, and it has to be the better the more often a task was handed on. So
+none goes to and fro, and none is left for good on a node that has turned out slow. After a few
+times a task is handed on no more as it arrives, but with the next look at the earliest: not even
+where it is stuck on each of its nodes does it travel as fast as messages do.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ from typing import Final
 
 from .placement import Copies, Load, Need, Placement
 
-__all__ = ["INTERVAL", "MOST_MOVES", "Waiting", "handed_on"]
+__all__ = ["INTERVAL", "Waiting", "handed_on"]
 
-#: Times that one attempt of a task is handed on.
-MOST_MOVES: Final = 2
+#: Times that one attempt of a task is handed on as it arrives.
+_PASSED_ON: Final = 2
 #: Seconds between two looks at the tasks that wait: loads are reported as often.
 INTERVAL: Final = 0.1
 #: Tasks that are looked at at once.
@@ -49,7 +51,12 @@ class Waiting:
 
 
 def handed_on(
-    placement: Placement, node: bytes, load: Load, waiting: Iterable[Waiting]
+    placement: Placement,
+    node: bytes,
+    load: Load,
+    waiting: Iterable[Waiting],
+    *,
+    arriving: bool = False,
 ) -> Iterator[tuple[Hashable, bytes]]:
     """Yield the tasks to hand on, and the nodes that are to have them.
 
@@ -58,13 +65,15 @@ def handed_on(
         node: where the tasks are.
         load: of that node, these tasks included.
         waiting: the newest first.
+        arriving: they have come just now.
     """
     for task in islice(waiting, _LOOKS):
-        before = replace(load, tasks=load.tasks - 1)
-        if task.moves >= MOST_MOVES and not task.stuck:
+        if arriving and task.moves >= _PASSED_ON:
             continue
-        better = placement.better_than(node, before, task.need, task.copies, stuck=task.stuck)
+        better = placement.better_than(
+            node, load, task.need, task.copies, moves=task.moves, stuck=task.stuck
+        )
         if better is not None:
-            load = before
+            load = replace(load, tasks=load.tasks - 1)
             placement.sent(better)
             yield task.key, better

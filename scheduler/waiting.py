@@ -29,33 +29,30 @@ class OwnerQueue:
         self.leases_held = 0
         #: shape -> heap of (order, serial, request)
         self._requests: dict[bytes, list[_Place]] = {}
-        #: keys that are still in a heap, but wait no more
-        self._withdrawn: set[Hashable] = set()
+        #: what waits; else what is in a heap was withdrawn
+        self._waiting: dict[Hashable, Request] = {}
         self._serial = itertools.count()
 
     @property
     def waiting(self) -> int:
         """How many requests and leases it waits for."""
-        requests = sum(len(heap) for heap in self._requests.values()) - len(self._withdrawn)
-        return requests + sum(count for count, _ in self.leases_wanted.values())
+        return len(self._waiting) + sum(count for count, _ in self.leases_wanted.values())
 
     def add(self, request: Request) -> None:
         """Put a request in its place."""
+        self._waiting[request.key] = request
         heap = self._requests.setdefault(request.shape, [])
         heapq.heappush(heap, (request.order, next(self._serial), request))
 
     def withdraw(self, key: Hashable) -> bool:
         """Forget a request; False when it does not wait here."""
-        waits = key not in self._withdrawn and key in self._keys()
-        if waits:
-            self._withdrawn.add(key)
-        return waits
+        return self._waiting.pop(key, None) is not None
 
     def head(self, shape: bytes) -> Request | None:
         """Return the first request of a shape."""
         heap = self._requests.get(shape, [])
-        while heap and heap[0][2].key in self._withdrawn:
-            self._withdrawn.discard(heapq.heappop(heap)[2].key)
+        while heap and not self._waits(heap[0][2]):
+            heapq.heappop(heap)
         if heap:
             return heap[0][2]
         self._requests.pop(shape, None)
@@ -71,21 +68,25 @@ class OwnerQueue:
     def in_order(self) -> Iterator[Request]:
         """Yield the requests of all shapes in the order of submission; not to be changed while."""
         for _, _, request in heapq.merge(*(_ascending(heap) for heap in self._requests.values())):
-            if request.key not in self._withdrawn:
+            if self._waits(request):
                 yield request
 
     def remove_head(self, request: Request) -> None:
         """Take out the first request of its shape."""
         _, _, first = heapq.heappop(self._requests[request.shape])
         assert first is request, (first, request)
+        del self._waiting[request.key]
 
     def reshape(self, shape_of: Callable[[Request], bytes]) -> None:
         """Give waiting requests other shapes; their order stays."""
-        waiting = [entry for heap in self._requests.values() for entry in heap]
+        entries = [entry for heap in self._requests.values() for entry in heap]
         self._requests.clear()
-        for order, serial, request in waiting:
+        for order, serial, request in entries:
+            if not self._waits(request):
+                continue
             shape = shape_of(request)
             moved = request if shape == request.shape else replace(request, shape=shape)
+            self._waiting[request.key] = moved
             self._requests.setdefault(shape, []).append((order, serial, moved))
         for heap in self._requests.values():
             heapq.heapify(heap)
@@ -98,12 +99,14 @@ class OwnerQueue:
             del self.leases_wanted[shape]
         self.leases_held += 1
 
-    def _keys(self) -> Iterator[Hashable]:
-        return (request.key for heap in self._requests.values() for _, _, request in heap)
+    def _waits(self, request: Request) -> bool:
+        return self._waiting.get(request.key) is request
 
     def validate(self) -> None:
         """Raise AssertionError where it contradicts itself."""
-        assert self._withdrawn <= set(self._keys()), self._withdrawn
+        entries = [request for heap in self._requests.values() for _, _, request in heap]
+        waiting = {request.key: request for request in entries if self._waits(request)}
+        assert waiting == self._waiting, (waiting, self._waiting)
         assert all(count > 0 for count, _ in self.leases_wanted.values()), self.leases_wanted
 
 
@@ -125,7 +128,8 @@ class Overtaken:
 
     def begin(self, waiting: Waiting, shape: Mapping[str, int]) -> None:
         """Somebody waits for a shape, perhaps for a while already."""
-        self._counts.setdefault(waiting, (frozenset(shape), 0))
+        if waiting not in self._counts:
+            self._counts[waiting] = frozenset(shape), 0
 
     def granted(self, to: Waiting, shape: Mapping[str, int]) -> None:
         """Somebody waits no more, and took resources before the others could."""

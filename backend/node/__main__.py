@@ -219,12 +219,15 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
     )
 
     def load() -> Load:
-        store = server.objects.statistics()
-        tasks = server.tasks
-        slots = tasks.queue.slots
-        free = store.capacity - store.used
-        far = server.far
-        return Load(tasks.load, slots, tasks.run_time, free, far.pulls.inbound, far.asked)
+        tasks, far = server.tasks, server.far
+        return Load(
+            tasks.load,
+            tasks.queue.slots,
+            tasks.run_time,
+            server.objects.free_memory,
+            far.pulls.inbound,
+            far.asked,
+        )
 
     cluster = ClusterService(info, load, settings.session_dir)
     if settings.has_driver:

@@ -117,10 +117,10 @@ class FarService:
 
     def _place_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
-        for coming, (peer, message) in zip(range(len(gathered))[::-1], gathered, strict=True):
-            if self.local(peer.process_id) is None:
-                continue  # it died meanwhile
-            node_id = self.placing.place(message.task, message.shape, coming)
+        # Some may have died meanwhile.
+        gathered = [each for each in gathered if self.local(each[0].process_id) is not None]
+        found = self.placing.place_all([(each.task, each.shape) for _, each in gathered])
+        for (peer, message), node_id in zip(gathered, found, strict=True):
             self.spillback.send(peer, message, node_id or self.node_id)
 
     def _cancel(self, _: AnyPeer, message: m.CancelTask) -> None:

@@ -232,10 +232,14 @@ class ObjectService:
         """Whether an object is here, or being written."""
         return object_id in self.core.table.records
 
+    @property
+    def free_memory(self) -> int:
+        """Bytes that can be stored before something must be spilled."""
+        return self.core.table.allocator.free_bytes
+
     def has_spare(self, size: int) -> bool:
         """Whether there is free memory for so many bytes, of which nobody waits for any."""
-        store = self.core.statistics()
-        return store.capacity - store.used >= size and not self.core.requests.queue
+        return self.free_memory >= size and not self.core.requests.queue
 
     def block(self, offset: int, size: int) -> memoryview:
         """Return a block of the arena to write to, whose pages exist.

@@ -7,7 +7,7 @@ came from another node stays: its owner's node has chosen.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.placement import Copies, Load, Need, Placement, Rates
@@ -45,8 +45,8 @@ class Placing:
         self._resources = resources
         self.placement = Placement(_RATES, random.Random())  # noqa: S311 - only spreads load
         self.placement.join(self._here, resources, Load(0, 1, 0.0, 0))
-        #: owner and shape -> the nodes that were asked for leases
-        self._asked: dict[tuple[bytes, bytes], list[bytes]] = {}
+        #: owner and shape -> the nodes that were asked for leases, and for how many
+        self._asked: dict[tuple[bytes, bytes], dict[bytes, int]] = {}
         #: bytes that a task is expected to store
         self.expected_output: Callable[[m.Task], int] = lambda _: 0
 
@@ -58,28 +58,28 @@ class Placing:
     def left(self, node_id: bytes) -> None:
         """Another node is gone."""
         self.placement.leave(node_id)
-        for nodes in self._asked.values():
-            if node_id in nodes:
-                nodes.remove(node_id)
+        for asked in self._asked.values():
+            asked.pop(node_id, None)
 
     def loaded(self, node_id: bytes, load: Load) -> None:
         """A node said how busy it is."""
         self.placement.report(node_id, load)
 
-    def place(self, task: m.Task, shape: bytes, coming: int = 0) -> bytes | None:
-        """Return the node that is to run a task or an actor; None where none could.
+    def place(self, task: m.Task, shape: bytes) -> bytes | None:
+        """Return the node that is to run a task or an actor; None where none could."""
+        return self.place_all([(task, shape)])[0]
 
-        Args:
-            task: the task.
-            shape: what it needs.
-            coming: how many more are about to be placed.
-        """
+    def place_all(self, tasks: Sequence[tuple[m.Task, bytes]]) -> list[bytes | None]:
+        """Return the node for each of several tasks that come together, with their shapes."""
         self.placement.report(self._here, self._cluster.load())
-        need, copies = self.need(task, shape)
-        chosen = self.placement.choose(need, copies, coming)
-        if chosen is not None:
-            self.placement.sent(chosen)
-        return chosen
+        found = []
+        for coming, (task, shape) in zip(range(len(tasks))[::-1], tasks, strict=True):
+            need, copies = self.need(task, shape)
+            chosen = self.placement.choose(need, copies, coming)
+            if chosen is not None:
+                self.placement.sent(chosen)
+            found.append(chosen)
+        return found
 
     def need(self, task: m.Task, shape: bytes) -> tuple[Need, Callable[[bytes], Copies]]:
         """Return what a task needs, and what tells where its arguments are."""
@@ -96,7 +96,8 @@ class Placing:
     def spread_leases(self, owner: bytes, shape: bytes, count: int, order: int) -> None:
         """Ask other nodes for leases that an owner of this one waits for, as far as they have room.
 
-        What this node can never grant waits at one of those that can, even if they are busy.
+        What this node can never grant waits at one of those that can, even if they are busy; and
+        stays there, as to go to and fro would cost it its turn.
 
         Args:
             owner: the process.
@@ -105,20 +106,22 @@ class Placing:
             order: position of the first task that waits.
         """
         key = (owner, shape)
-        asked = []
-        for node_id, wanted in self._shares(declared(shape), count).items():
+        before, asked = self._asked.pop(key, {}), {}
+        for node_id, wanted in self._shares(declared(shape), count, before).items():
             if self._far.send(node_id, owner, m.RequestLeases(shape, wanted, order)):
-                asked.append(node_id)
-                for _ in range(wanted):
+                asked[node_id] = wanted
+                for _ in range(wanted - before.get(node_id, 0)):
                     self.placement.sent(node_id)
-        for node_id in self._asked.pop(key, []):
+        for node_id in before:
             if node_id not in asked:
                 self._far.send(node_id, owner, m.RequestLeases(shape, 0, 0))
         if asked:
             self._asked[key] = asked
 
-    def _shares(self, shape: Mapping[str, int], count: int) -> dict[bytes, int]:
-        """Return how many leases of a shape to ask of which nodes."""
+    def _shares(
+        self, shape: Mapping[str, int], count: int, before: Collection[bytes]
+    ) -> dict[bytes, int]:
+        """Return how many leases of a shape to ask of which nodes, given those asked before."""
         shares: dict[bytes, int] = {}
         if not count:
             return shares
@@ -128,7 +131,8 @@ class Placing:
             if not count:
                 return shares
         if not covers(self._resources, shape):
-            node = self.placement.choose(Need(shape, {}), lambda _: {})
+            able = (node for node in before if self.placement.can_run(node, shape))
+            node = next(able, None) or self.placement.choose(Need(shape, {}), lambda _: {})
             if node is not None:
                 shares[node] = shares.get(node, 0) + count
         return shares

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.scheduler.spillback import INTERVAL, MOST_MOVES, Waiting, handed_on
+from millpond.scheduler.spillback import INTERVAL, Waiting, handed_on
 
 from ..wire import messages as m
 from ..wire.ids import node_of
@@ -61,14 +61,11 @@ class Spillback:
 
     def arrived(self, owner: bytes, message: m.SubmitTask) -> None:
         """A task came from another node, which chose this one."""
-        if message.moves >= MOST_MOVES:  # where it is stuck as well, it goes on with the next look
-            self._tasks.submit(owner, message)
-            self.look_later()
-            return
         load = self._cluster.load()
         with_it = replace(load, tasks=load.tasks + 1)
+        placement, here = self._placing.placement, self._far.node_id
         waiting = [self._waiting(message)]
-        for _, better in handed_on(self._placing.placement, self._far.node_id, with_it, waiting):
+        for _, better in handed_on(placement, here, with_it, waiting, arriving=True):
             self._hand_on(owner, message, better)
             return
         self._tasks.submit(owner, message)

@@ -13,9 +13,9 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from millpond.scheduler.learned import LearnedMemory, LearnedOutputs
-from millpond.scheduler.placement import expected_run_time
 from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
 from millpond.scheduler.resources import UNIT, expecting
+from millpond.scheduler.run_times import RunTimes
 
 from ..wire import messages as m
 
@@ -45,8 +45,6 @@ class _NodeTask:
         self.owner = owner
         self.cancelled = False
         self.worker: Worker | None = None
-        #: when a worker got it, by the loop's clock
-        self.started = 0.0
 
 
 class TaskService:
@@ -79,8 +77,8 @@ class TaskService:
         self._pumping = False
         #: where those arguments of a task are that may be on other nodes only
         self.copies_of: Callable[[m.Task], list[m.Copies]] = lambda _: []
-        #: seconds that tasks with stored arguments take, lately; 0: none has run
-        self._run_time = 0.0
+        #: how long tasks with stored arguments take
+        self._run_times = RunTimes()
         #: when a task ended last, by the loop's clock
         self._last_end = -_LETTING_GO
         self._recheck: asyncio.TimerHandle | None = None
@@ -100,9 +98,7 @@ class TaskService:
     @property
     def run_time(self) -> float:
         """Seconds that tasks with stored arguments are taken to need; 0: none has run."""
-        now = self._loop.time()
-        granted = (self._tasks[key] for key in self.queue.grants if key in self._tasks)
-        return expected_run_time(self._run_time, [now - t.started for t in granted if t.started])
+        return self._run_times.expected(self._loop.time())
 
     def expected_output(self, task: m.Task) -> int:
         """Return the bytes that a task is expected to store."""
@@ -197,8 +193,7 @@ class TaskService:
             self._learn_memory(task, message.peak_memory)
             self._expect_reaction(node_task.owner)
             self._last_end = self._loop.time()
-            seconds = self._last_end - node_task.started
-            self._run_time += (seconds - self._run_time) * (0.2 if self._run_time else 1.0)
+            self._run_times.end(message.task_id, self._last_end)
         self.queue.release(message.task_id)
         self.pool.release(worker)
         self.pump()
@@ -378,7 +373,7 @@ class TaskService:
             return
         for argument in node_task.task.arguments:
             argument.location = locations.get(argument.object_id)
-        node_task.started = self._loop.time()
+        self._run_times.begin(grant.key, self._loop.time())
         worker.connection.send(m.RunTasks([node_task.task]))
 
     # --- small things ---
@@ -394,6 +389,7 @@ class TaskService:
     ) -> None:
         task = node_task.task
         self._tasks.pop(task.task_id, None)
+        self._run_times.forget(task.task_id)
         owner = self._peer(node_task.owner)
         if owner is not None:
             owner.send(

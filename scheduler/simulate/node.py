@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from ..placement import Load, expected_run_time
+from ..placement import Load
 from ..queue import LeaseQueue
 from ..resources import UNIT
+from ..run_times import RunTimes
 from .directory import Directory
 from .workloads import Task
 
 __all__ = ["Node", "NodeSettings", "Traffic"]
-
-#: How quickly the average of run times follows what is seen.
-_FOLLOW: Final = 0.1
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,6 +76,7 @@ class Node:
         self.resources: Mapping[str, int] = {"CPU": settings.slots * UNIT}
         self.queue = LeaseQueue(self.resources, settings.memory)
         self.tasks: dict[int, Task] = {}
+        self.run_times = RunTimes()
         self.alive = True
         self.report_due = False
         #: when its network cards and its disk will have done what they were asked for
@@ -86,7 +84,6 @@ class Node:
         self._settings = settings
         self._directory = directory
         self._traffic = traffic
-        self._run_time = 0.0
         #: objects in memory, the one that was read longest ago first
         self._memory: OrderedDict[bytes, int] = OrderedDict()
         self._disk: dict[bytes, int] = {}
@@ -99,15 +96,8 @@ class Node:
         settings = self._settings
         free = max(settings.memory - self._used, 0)
         inbound = max(self._received_until - now, 0.0) * settings.network
-        granted = self.queue.grants
-        running = [now - task.started for key, task in self.tasks.items() if key in granted]
-        run_time = expected_run_time(self._run_time, running)
+        run_time = self.run_times.expected(now)
         return Load(len(self.tasks), settings.slots, run_time, free, int(inbound))
-
-    def ran(self, seconds: float) -> None:
-        """A task took so long."""
-        change = seconds - self._run_time
-        self._run_time = self._run_time + _FOLLOW * change if self._run_time else seconds
 
     def objects(self) -> list[bytes]:
         """Return the objects that it has."""
@@ -164,11 +154,13 @@ class Node:
         self._traffic.moved += size
         begin = now + settings.latency
         copies = self._directory.copies(object_id)
-        in_memory = [node for node, is_there in copies.items() if is_there]
-        senders = [nodes[node] for node in in_memory or copies]
+        senders = [node for node, is_in_memory in copies.items() if is_in_memory] or list(copies)
         sent = begin
         if senders:
-            soonest = min(senders, key=lambda node: node.can_send_from(object_id, begin))
+            soonest = nodes[senders[0]]
+            if len(senders) > 1:
+                able = map(nodes.__getitem__, senders)
+                soonest = min(able, key=lambda node: node.can_send_from(object_id, begin))
             begin, sent = soonest.send(object_id, size, begin)
         # Each end is busy for as long as its own card takes: they serve others meanwhile.
         self._received_until = max(begin, self._received_until) + size / settings.network
@@ -184,11 +176,15 @@ class Node:
         """Drop what others have as well, and spill the rest, the least recently read first."""
         if self._used <= self._settings.memory:
             return
-        for object_id, size in list(self._memory.items()):
-            if self._used <= self._settings.memory:
-                return
-            if object_id in self.queue.admission:
-                continue
+        excess = self._used - self._settings.memory
+        going = []
+        for object_id, size in self._memory.items():
+            if excess <= 0:
+                break
+            if object_id not in self.queue.admission:
+                going.append((object_id, size))
+                excess -= size
+        for object_id, size in going:
             self.forget(object_id)
             if len(self._directory.copies(object_id)) > 1:
                 self._directory.drop(object_id, self.id)

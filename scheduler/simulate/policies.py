@@ -28,9 +28,11 @@ class _ByLoad(Placement):
         need: Need,
         copies: Callable[[bytes], Copies],
         *,
+        moves: int = 0,
         stuck: bool = False,
     ) -> bytes | None:
-        return super().better_than(node, load, Need(need.shape, {}), copies, stuck=stuck)
+        anywhere = Need(need.shape, {})
+        return super().better_than(node, load, anywhere, copies, moves=moves, stuck=stuck)
 
 
 class _Random(Placement):
@@ -39,7 +41,7 @@ class _Random(Placement):
     def choose(
         self, need: Need, copies: Callable[[bytes], Copies], coming: int = 0
     ) -> bytes | None:
-        nodes = self._everybody.nodes
+        nodes = self._able(need.shape).nodes
         return self._rng.choice(nodes) if nodes else None
 
     def better_than(
@@ -49,6 +51,7 @@ class _Random(Placement):
         need: Need,
         copies: Callable[[bytes], Copies],
         *,
+        moves: int = 0,
         stuck: bool = False,
     ) -> bytes | None:
         return None

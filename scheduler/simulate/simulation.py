@@ -10,19 +10,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..placement import Need, Rates
+from ..placement import Rates
 from ..requests import Grant, Request
-from ..resources import UNIT, pack_shape
+from ..resources import pack_shape
 from ..spillback import Waiting, handed_on
 from .directory import Directory
 from .node import Node, NodeSettings, Traffic
 from .policies import Policy
-from .workloads import Task, Workload
+from .workloads import SHAPE, Task, Workload
 
 __all__ = ["ClusterSettings", "Outcome", "simulate"]
 
-_SHAPE: Final = {"CPU": UNIT}
-_PACKED: Final = pack_shape(_SHAPE)
+_PACKED: Final = pack_shape(SHAPE)
 _OWNER: Final = b"driver"
 #: Tasks that the driver has submitted and that have not ended, in times of the slots.
 _AHEAD: Final = 2
@@ -195,14 +194,12 @@ class _Simulation:
             self._submit(maker)
 
     def _place(self, task: Task) -> None:
-        need = _need(task)
-        node = self._ask(lambda: self._policy.choose(need, self._directory.copies))
+        node = self._ask(lambda: self._policy.choose(task.need, self._directory.copies))
         assert node is not None, "no node is left"
+        self._policy.sent(node)
         self._send(task, node)
 
-    def _send(self, task: Task, node: bytes, *, counted: bool = False) -> None:
-        if not counted:
-            self._policy.sent(node)
+    def _send(self, task: Task, node: bytes) -> None:
         attempt = task.attempt
         arrival = self._now + self._settings.node.latency
         self._at(arrival, lambda: self._arrive(task, attempt, self._nodes[node]))
@@ -223,7 +220,7 @@ class _Simulation:
             self._submit(task)
             return
         node.tasks[task.key] = task
-        if self._hand_on(node, [task]):
+        if self._hand_on(node, [task], arriving=True):
             return
         node.queue.add(
             Request(
@@ -232,19 +229,20 @@ class _Simulation:
                 _PACKED,
                 task.key,
                 arguments=task.arguments,
-                output=task.output,
+                output=task.need.output,
             )
         )
         self._grant(node)
         self._report_soon(node)
 
-    def _hand_on(self, node: Node, waiting: Iterable[Task]) -> int:
+    def _hand_on(self, node: Node, waiting: Iterable[Task], *, arriving: bool = False) -> int:
         """Hand tasks on from a node where others are much better; return how many."""
         candidates = (
-            Waiting(task.key, _need(task), self._directory.copies, task.moves) for task in waiting
+            Waiting(task.key, task.need, self._directory.copies, task.moves) for task in waiting
         )
         begin = self._clock()
-        moved = list(handed_on(self._policy, node.id, node.load(self._now), candidates))
+        load = node.load(self._now)
+        moved = list(handed_on(self._policy, node.id, load, candidates, arriving=arriving))
         self._outcome.decision_seconds += self._clock() - begin
         self._outcome.decisions += 1
         for key, better in moved:
@@ -253,7 +251,7 @@ class _Simulation:
             node.queue.withdraw(key)
             task.moves += 1
             self._outcome.handed_on += 1
-            self._send(task, better, counted=True)
+            self._send(task, better)
         return len(moved)
 
     def _grant(self, node: Node) -> None:
@@ -267,7 +265,6 @@ class _Simulation:
         """Let a task run; False when an argument was lost, and others may have its slot."""
         assert isinstance(grant.key, int)
         task = node.tasks[grant.key]
-        task.started = self._now
         if not all(map(self._directory.exists, task.arguments)):
             del node.tasks[task.key]
             node.queue.release(task.key)
@@ -277,14 +274,21 @@ class _Simulation:
         for object_id, size in task.arguments.items():
             there = max(there, node.bring(object_id, size, self._now, self._nodes))
         attempt = task.attempt
-        seconds = task.seconds * node.slowness
-        self._at(there + seconds, lambda: self._end(task, attempt, node, seconds))
+        if there > self._now:
+            self._at(there, lambda: self._run(task, attempt, node))
+        else:
+            self._run(task, attempt, node)
         return False
 
-    def _end(self, task: Task, attempt: int, node: Node, seconds: float) -> None:
+    def _run(self, task: Task, attempt: int, node: Node) -> None:
+        node.run_times.begin(task.key, self._now)
+        end = self._now + task.seconds * node.slowness
+        self._at(end, lambda: self._end(task, attempt, node))
+
+    def _end(self, task: Task, attempt: int, node: Node) -> None:
         if task.attempt != attempt:
             return
-        node.ran(seconds)
+        node.run_times.end(task.key, self._now)
         node.queue.release(task.key)
         del node.tasks[task.key], self._unfinished[task.key]
         self._outcome.tasks += 1
@@ -317,9 +321,10 @@ class _Simulation:
         node.report_due = False
         if not node.alive:
             return
-        waiting = [key for key in reversed(node.tasks) if key not in node.queue.grants]
-        if waiting:
-            self._hand_on(node, [node.tasks[key] for key in waiting])
+        granted = node.queue.grants
+        if len(node.tasks) > len(granted):
+            waiting = (key for key in reversed(node.tasks) if key not in granted)
+            self._hand_on(node, (node.tasks[key] for key in waiting))
             self._report_soon(node)
         self._policy.report(node.id, node.load(self._now))
 
@@ -335,7 +340,3 @@ class _Simulation:
         for task in list(node.tasks.values()):
             self._submit(task)
         node.tasks.clear()
-
-
-def _need(task: Task) -> Need:
-    return Need(_SHAPE, task.arguments, task.output)

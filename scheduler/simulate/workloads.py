@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["WORKLOADS", "Object", "Task", "Workload"]
+from ..placement import Need
+from ..resources import UNIT
+
+__all__ = ["SHAPE", "WORKLOADS", "Object", "Task", "Workload"]
+
+#: What each task needs to run.
+SHAPE: Final = {"CPU": UNIT}
 
 _MB: Final = 1_000_000
 #: Tasks of each side of one shuffle.
@@ -56,13 +62,12 @@ class Task:
     lacking: int = 0
     #: how often this attempt was handed on by a node
     moves: int = 0
-    #: when it began to run
-    started: float = 0.0
+    #: what it says to the policy
+    need: Need = field(init=False)
 
-    @property
-    def output(self) -> int:
-        """Bytes that it stores."""
-        return sum(made.size for made in self.outputs)
+    def __post_init__(self) -> None:
+        output = sum(made.size for made in self.outputs)
+        self.need = Need(SHAPE, self.arguments, output)
 
 
 @dataclass(slots=True)

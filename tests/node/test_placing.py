@@ -74,7 +74,7 @@ def test_a_task_waits_where_its_arguments_are_if_others_come_that_fill_the_rest(
     world.placing.loaded(THERE, Load(4, 2, 0.0, GIB))
     assert world.placing.place(block, ONE) != THERE
     world.placing.loaded(THERE, Load(4, 2, 0.0, GIB))
-    assert world.placing.place(block, ONE, coming=20) == THERE
+    assert world.placing.place_all([(block, ONE), *[(task(), ONE)] * 20])[0] == THERE
 
 
 def test_a_task_goes_where_its_resources_are(world: World) -> None:
@@ -116,6 +116,29 @@ def test_what_only_others_can_grant_waits_there_though_they_are_busy(world: Worl
     world.sent.clear()
     world.placing.spread_leases(OWNER, ONE, 3, 1)
     assert world.sent == []
+
+
+def test_what_waits_on_a_busy_node_stays_there_and_is_counted_once(world: World) -> None:
+    also = b"nod4"
+    world.join(also, CPU=2, GPU=1)
+    rare = pack_shape({"CPU": UNIT, "GPU": UNIT})
+    for node_id in (YONDER, also):
+        world.placing.loaded(node_id, Load(2, 2, 0.0, GIB))
+    for _ in range(20):
+        world.placing.spread_leases(OWNER, rare, 3, 1)
+    (asked,) = {target for target, _, _ in world.sent}
+    world.placing.placement.validate()
+    other = also if asked == YONDER else YONDER
+    world.placing.loaded(asked, Load(2, 0, 0.0, GIB))  # an actor has all of its slots
+    world.placing.spread_leases(OWNER, rare, 3, 1)
+    assert [(target, message.count) for target, _, message in world.sent[-2:]] == [
+        (other, 3),
+        (asked, 0),
+    ]
+    world.placing.loaded(other, Load(0, 5, 0.0, GIB))
+    for _ in range(3):
+        world.placing.spread_leases(OWNER, rare, 4, 1)
+    assert world.placing.placement.free_slots({"CPU": UNIT, "GPU": UNIT}, HERE) == {other: 4}
 
 
 def test_when_nothing_is_wanted_any_more_those_who_were_asked_hear_it(world: World) -> None:

@@ -136,6 +136,19 @@ def test_looks_for_rare_resources_beyond_those_drawn() -> None:
     assert placement.choose(Need({"GPU": 2 * UNIT}, {}), nowhere) is None
 
 
+def test_more_shapes_are_asked_for_than_are_remembered() -> None:
+    placement = cluster({b"n%d" % i: Load(0, i, 1.0, GB) for i in range(1, 100)})
+    for cpus in (*range(1, 100), *range(1, 100)):
+        node = placement.choose(Need({"CPU": cpus * UNIT}, {}), nowhere)
+        assert node is not None
+        assert int(node[1:]) >= cpus
+    placement.leave(b"n99")
+    placement.report(b"n98", Load(0, 0, 1.0, GB))
+    placement.join(b"n100", {"CPU": 100 * UNIT}, IDLE)
+    placement.validate()
+    assert placement.choose(Need({"CPU": 98 * UNIT}, {}), nowhere) == b"n100"
+
+
 def test_without_nodes_there_is_no_choice() -> None:
     placement = cluster({A: IDLE})
     placement.leave(A)
@@ -193,6 +206,49 @@ def test_a_node_with_a_free_slot_sends_nothing_on() -> None:
     placement = cluster({A: IDLE, B: IDLE})
     copies = at(x0={B: True})
     assert placement.better_than(A, IDLE, need(GB), copies.__getitem__) is None
+
+
+class Thorough(Placement):
+    """Compares costs even where no node could be much better."""
+
+    def _least_elsewhere(self, held: object, node: bytes) -> float:
+        return 0.0
+
+
+@given(
+    here=st.integers(4, 40),
+    there=st.integers(0, 20),
+    sizes=st.lists(st.sampled_from([GB // 100, GB // 4, GB]), max_size=3),
+    where=st.data(),
+)
+def test_whoever_is_much_better_is_found_though_few_are_compared(
+    here: int, there: int, sizes: list[int], where: st.DataObject
+) -> None:
+    loads = {A: Load(here, 4, 1.0, GB), B: Load(there, 4, 1.0, GB)}
+    others = [bytes([i]) for i in range(10)]
+    task, copies = need(*sizes), {}
+    for name in task.arguments:
+        holders = where.draw(st.sampled_from([[], [A], [B], [A, B], [A, *others], [B, *others]]))
+        copies[name] = dict.fromkeys(holders, where.draw(st.booleans()))
+    found = set()
+    for policy in (Placement, Thorough):
+        placement = policy(RATES, random.Random(0))
+        for node, load in loads.items():
+            placement.join(node, CPU, load)
+        found.add(placement.better_than(A, loads[A], task, copies.__getitem__))
+    assert len(found) == 1
+
+
+def test_a_task_whose_bytes_would_take_longer_than_its_wait_draws_nobody() -> None:
+    here = Load(tasks=8, slots=4, run_time=1.0, free_memory=GB)
+    rng = random.Random(0)
+    placement = Placement(RATES, rng)
+    for node, load in ((A, here), (B, IDLE), (C, IDLE)):
+        placement.join(node, CPU, load)
+    before = rng.getstate()
+    assert placement.better_than(A, here, need(GB), at(x0={A: True}).__getitem__) is None
+    assert rng.getstate() == before
+    assert placement.better_than(A, here, need(1000), at(x0={A: True}).__getitem__) in (B, C)
 
 
 def test_how_busy_cpus_are_is_no_matter_to_what_needs_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TypeVar
@@ -108,6 +109,8 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+        #: what was withdrawn last, if it has not come back
+        self.withdrawn: Request | None = None
 
     @initialize(cpus=st.integers(1, 4), gpus=st.integers(0, 1))
     def start(self, cpus: int, gpus: int) -> None:
@@ -211,8 +214,20 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(which=numbers)
     def withdraw(self, which: int) -> None:
         key = b"%d" % (self.count - which % (min(self.count, 30) + 1))
-        waits = self.model.waiting.pop(key, None) is not None
-        assert self.queue.withdraw(key) is waits
+        waiting = self.model.waiting.pop(key, None)
+        assert self.queue.withdraw(key) is (waiting is not None)
+        self.withdrawn = waiting
+
+    @precondition(lambda self: self.withdrawn is not None)
+    @rule()
+    def come_back(self) -> None:
+        request, self.withdrawn = self.withdrawn, None
+        assert request is not None
+        if any(other.order == request.order for other in self.model.waiting.values()):
+            return
+        again = dataclasses.replace(request)
+        self.model.waiting[again.key] = again
+        self.queue.add(again)
 
     @rule(owner=owners)
     def drop_owner(self, owner: bytes) -> None:
@@ -297,6 +312,7 @@ def step(machine: QueueMachine, rng: random.Random) -> None:
         (4, held, lambda: machine.lend(which)),
         (4, lent, lambda: machine.take_back(which)),
         (3, True, lambda: machine.withdraw(which)),
+        (3, machine.withdrawn, machine.come_back),
         (1, True, lambda: machine.drop_owner(owner)),
         (12, True, lambda: machine.recall(come=rng.random() < 0.5)),
     ]

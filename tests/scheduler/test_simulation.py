@@ -10,7 +10,7 @@ from millpond.scheduler.simulate.directory import Directory
 from millpond.scheduler.simulate.node import Node, NodeSettings, Traffic
 from millpond.scheduler.simulate.policies import POLICIES
 from millpond.scheduler.simulate.simulation import ClusterSettings, Outcome, simulate
-from millpond.scheduler.simulate.workloads import WORKLOADS, Object
+from millpond.scheduler.simulate.workloads import WORKLOADS, Object, Task
 
 SMALL = ClusterSettings(nodes=20, node=NodeSettings(slots=4))
 
@@ -102,3 +102,46 @@ def test_the_command_refuses_nonsense(wrong: list[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main(wrong)
     assert "must be" in capsys.readouterr().err
+
+
+def chain(*keys: int) -> list[Task]:
+    """Tasks that each read what the one before it makes, the first one a block."""
+    tasks = []
+    before = b"block"
+    for key in keys:
+        made = Object(b"made%d" % key, 1, readers=1)
+        tasks.append(Task(key, {before: 1}, 1.0, (made,)))
+        before = made.id
+    return tasks
+
+
+def test_lineage_is_kept_as_long_as_something_that_is_read_depends_on_it() -> None:
+    directory = Directory(keep_lineage=True)
+    directory.make(Object(b"block", 1, readers=1))
+    tasks = chain(1, 2)
+    for task in tasks:
+        directory.expect(task)
+        assert directory.make(task.outputs[0])
+    for object_id in (b"block", b"made1"):
+        directory.read(object_id)
+    assert directory.maker(b"made1") is tasks[0], "made2 may be lost yet"
+    directory.read_again(b"made1")
+    directory.read(b"made1")
+    assert directory.maker(b"made1") is tasks[0]
+    directory.read(b"made2")
+    for object_id in (b"made1", b"made2"):
+        with pytest.raises(KeyError):
+            directory.maker(object_id)
+    assert not directory.kept
+
+
+def test_all_outputs_of_a_task_are_known_as_long_as_one_may_have_to_be_made_again() -> None:
+    directory = Directory(keep_lineage=True)
+    pieces = tuple(Object(b"piece%d" % i, 1, readers=1) for i in range(2))
+    directory.expect(Task(1, {}, 1.0, pieces))
+    for piece in pieces:
+        directory.make(piece)
+    directory.read(pieces[0].id)
+    assert not directory.make(pieces[0]), "nobody reads it when it is made again"
+    directory.read(pieces[1].id)
+    assert not directory.kept

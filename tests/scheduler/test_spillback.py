@@ -13,10 +13,9 @@ from millpond.scheduler.placement import (
     Need,
     Placement,
     Rates,
-    expected_run_time,
 )
 from millpond.scheduler.resources import UNIT
-from millpond.scheduler.spillback import MOST_MOVES, Waiting, handed_on
+from millpond.scheduler.spillback import Waiting, handed_on
 
 GB = 1_000_000_000
 A, B = b"a", b"b"
@@ -52,15 +51,30 @@ def test_where_all_wait_as_long_nothing_is_handed_on() -> None:
     assert list(handed_on(cluster(there=FULL), A, FULL, [task()])) == []
 
 
-@pytest.mark.parametrize(
-    ("moves", "stuck", "count"),
-    [(MOST_MOVES - 1, False, 1), (MOST_MOVES, False, 0), (MOST_MOVES, True, 1)],
-)
-def test_a_task_is_handed_on_a_few_times_at_most_unless_it_is_stuck(
-    moves: int, stuck: bool, count: int
+@pytest.mark.parametrize("stuck", [False, True])
+@pytest.mark.parametrize(("moves", "at_once"), [(1, True), (2, False), (9, False)])
+def test_what_was_handed_on_a_few_times_goes_on_with_the_next_look_only(
+    moves: int, at_once: bool, stuck: bool
 ) -> None:
     waiting = [task(moves=moves, stuck=stuck)]
-    assert len(list(handed_on(cluster(), A, FULL, waiting))) == count
+    assert list(handed_on(cluster(), A, FULL, waiting)) == [(0, B)]
+    arriving = list(handed_on(cluster(), A, FULL, waiting, arriving=True))
+    assert arriving == [(0, B)] * at_once
+
+
+@pytest.mark.parametrize(("there", "most"), [(13, 0), (12, 1), (8, 1), (7, 2), (5, 3), (4, 4)])
+def test_a_node_must_be_better_the_more_often_a_task_was_handed_on(there: int, most: int) -> None:
+    """It waits for twenty tasks to end here, and there for all but three of those."""
+    busy = replace(IDLE, tasks=there)
+    for moves in range(5):
+        moved = list(handed_on(cluster(there=busy), A, FULL, [task(moves=moves)]))
+        assert bool(moved) is (moves < most), moves
+
+
+def test_those_that_stay_do_not_hide_those_before_them() -> None:
+    argument, where = {b"x": GB}, {b"x": {A: True}}
+    stays = [Waiting(key, Need({"CPU": UNIT}, argument), where.__getitem__, 0) for key in range(9)]
+    assert list(handed_on(cluster(), A, FULL, [*stays, task(9)])) == [(9, B)]
 
 
 def test_what_actors_block_goes_wherever_it_can_be_run() -> None:
@@ -75,8 +89,8 @@ def test_a_queue_that_stands_still_is_left_for_an_idle_node_and_not_returned_to(
     argument, where = {b"x": GB // 100}, {b"x": {A: True}}
     waiting = [Waiting(0, Need({"CPU": UNIT}, argument), where.__getitem__, 0)]
     quick = replace(IDLE, run_time=0.001)
-    for held, moved in ((0.01, []), (60.0, [(0, B)])):
-        here = replace(quick, tasks=5, run_time=expected_run_time(0.001, [held] * 4))
+    for held, moved in ((0.01, []), (32.0, [(0, B)])):
+        here = replace(quick, tasks=5, run_time=held)
         placement = cluster(here, quick)
         assert list(handed_on(placement, A, here, waiting)) == moved
         busy = replace(quick, tasks=8)
@@ -91,10 +105,3 @@ def test_a_node_that_is_slow_gets_nothing_for_being_idle() -> None:
     assert list(handed_on(cluster(here, slow), A, here, [task()])) == []
     new = replace(IDLE, run_time=0.0)
     assert list(handed_on(cluster(here, new), A, here, [task()])) == [(0, B)]
-
-
-def test_what_runs_for_long_is_taken_to_run_for_as_long_again() -> None:
-    assert expected_run_time(0.0, []) == 0.0
-    assert expected_run_time(1.0, [0.5, 1.5]) == 1.0
-    assert expected_run_time(1.0, [9.0, 9.5]) == 8.0
-    assert expected_run_time(0.0, [0.3]) == 0.25
