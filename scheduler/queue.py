@@ -193,7 +193,7 @@ class LeaseQueue:
     @property
     def waiting(self) -> int:
         """How many requests and leases are waited for."""
-        return sum(owner.waiting for owner in self._owners.values())
+        return sum(count for owner in self._owners.values() for _, count in owner.waiting())
 
     @property
     def slots(self) -> int:

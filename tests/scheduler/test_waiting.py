@@ -53,7 +53,20 @@ def test_what_was_withdrawn_leaves_no_trace() -> None:
     queue.remove_head(last)
     assert list(queue.heads()) == []
     assert not queue._requests
-    assert not queue._withdrawn
+    assert not queue._serials
+
+
+def test_what_was_withdrawn_may_come_back_and_be_withdrawn_again() -> None:
+    queue = OwnerQueue()
+    queue.add(request("first", 1))
+    for _ in range(3):  # while the first one keeps the traces of those before
+        queue.add(request("back", 2))
+        queue.validate()
+        assert list(queue.waiting()) == [(b"shape", 2)]
+        assert [each.key for each in queue.in_order()] == ["first", "back"]
+        assert queue.withdraw("back")
+        assert list(queue.waiting()) == [(b"shape", 1)]
+    assert not queue.withdraw("back")
 
 
 def test_held_leases_are_not_wanted_any_more() -> None:
