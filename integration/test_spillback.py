@@ -104,6 +104,43 @@ def test_a_task_that_was_handed_on_can_be_cancelled(cluster: Cluster, tmp_path: 
         millpond.get(running, timeout=20)
 
 
+def test_actors_do_not_wait_where_others_have_taken_their_place(cluster: Cluster) -> None:
+    on_cpu = Holder.options(num_cpus=1)
+    actors = [on_cpu.remote() for _ in range(5)]
+    ready = [actor.ready.remote() for actor in actors]
+    early = millpond.wait(ready, num_returns=3)[0]  # one of each node
+    assert millpond.wait(ready, num_returns=4, timeout=0.3)[0] == early
+    cluster.add_node()
+    four = millpond.wait(ready, num_returns=4, timeout=30)[0]
+    assert len(four) == 4
+    millpond.kill(next(actor for actor, ref in zip(actors, ready, strict=True) if ref in early))
+    assert len(millpond.wait(ready, num_returns=5, timeout=30)[0]) == 5
+    pids = [ref for ref in ready if ref not in early]
+    assert len(set(millpond.get(pids))) == 2
+
+
+def test_an_actor_that_waits_beside_tasks_goes_to_a_node_that_joins(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+
+    @millpond.remote(resources={"far": 1})
+    def hold(array: np.ndarray) -> None:
+        begun.touch()
+        while not go_on.exists():
+            time.sleep(0.01)
+
+    held = hold.remote(block.remote())
+    eventually(begun.exists, "the node is busy")
+    holder = Holder.options(resources={"far": 1}, num_cpus=1).remote()
+    ready = holder.ready.remote()
+    assert millpond.wait([ready], timeout=0.3)[0] == []
+    cluster.add_node(resources={"far": 1})
+    assert millpond.get(ready, timeout=30) > 0
+    go_on.touch()
+    millpond.get(held)
+
+
 def test_a_node_that_joins_gets_tasks_that_wait_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
     holder = Holder.options(resources={"far": 1, "gpu": 1}).remote()
     millpond.get(holder.ready.remote())

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from .resources import covers
+from .resources import UNIT, covers
 
 __all__ = ["Copies", "Load", "Need", "Placement", "Rates", "expected_run_time"]
 
@@ -308,11 +308,12 @@ class Placement:
         return able
 
     def _able(self, node: bytes, shape: Mapping[str, int]) -> bool:
-        """Whether a node has such resources, and actors have left it a slot if that is needed."""
+        """Whether a node has such resources, and actors have left it the slots that are needed."""
         known = self._nodes.get(node)
         if known is None or not covers(known.resources, shape):
             return False
-        return known.load.slots > 0 or not shape.get("CPU")
+        cpu = shape.get("CPU", 0)
+        return not cpu or known.load.slots >= max(cpu // UNIT, 1)
 
     def _cheapest(
         self, need: Need, held: _Held, candidates: Sequence[bytes], level: float = 0.0

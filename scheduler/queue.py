@@ -196,6 +196,16 @@ class LeaseQueue:
         return sum(count for owner in self._owners.values() for _, count in owner.waiting())
 
     @property
+    def waiting_for_others(self) -> int:
+        """Those of them that wait for others than actors, and so will have their turn."""
+        return sum(
+            count
+            for owner in self._owners.values()
+            for shape, count in owner.waiting()
+            if self.is_attainable(shape)
+        )
+
+    @property
     def slots(self) -> int:
         """CPUs that the actors leave to others."""
         return max(self._lasting.available.get("CPU", 0), 0) // UNIT

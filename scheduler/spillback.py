@@ -1,4 +1,4 @@
-"""Which tasks a node hands on because another one would run them much sooner. Pure.
+"""Which tasks and actors a node hands on because another would run them much sooner. Pure.
 
 A task is placed by what was known of the nodes when it was submitted. The node that it comes to
 knows its own load, and looks again: when the task arrives, and from time to time while it waits.
@@ -56,11 +56,11 @@ def handed_on(
     Args:
         placement: what is known of the other nodes; it is told what they get.
         node: where the tasks are.
-        load: of that node, these tasks included.
+        load: of that node, these tasks included unless they are stuck.
         waiting: the newest first.
     """
     for task in islice(waiting, _LOOKS):
-        before = replace(load, tasks=load.tasks - 1)
+        before = load if task.stuck else replace(load, tasks=load.tasks - 1)
         if task.moves >= MOST_MOVES and not task.stuck:
             continue
         better = placement.better_than(node, before, task.need, task.copies, stuck=task.stuck)

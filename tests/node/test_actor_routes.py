@@ -44,12 +44,17 @@ class World:
         self.later: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
         here = cast("Any", self)
         self.routes = ActorRoutes(self.actors, here, here, self.peer, here)
+        self.looks = 0
+        self.routes.look_later = self.look
 
     def peer(self, process_id: bytes) -> Any:
         return self.processes.get(process_id)
 
     def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
         self.later.append((delay, call, args))
+
+    def look(self) -> None:
+        self.looks += 1
 
     def place(self, task: m.Task, shape: bytes) -> bytes | None:
         return self.target
@@ -139,23 +144,46 @@ def test_an_actor_that_may_be_restarted_runs_elsewhere_when_its_node_is_lost(wor
     assert world.heard(OWNER) == []
 
 
-def test_an_actor_that_no_node_can_run_waits_for_one_that_can(world: World) -> None:
+def test_an_actor_that_no_node_can_run_waits_at_its_home_for_one_that_can(world: World) -> None:
     world.target = None
     creation = world.create()
-    assert (world.sent, world.queue.waiting) == ([], 0)
-    world.target = YONDER
-    world.routes.node_joined()
-    world.routes.node_joined()
-    assert world.sent == [(YONDER, HERE, m.RunActor(creation, 0))]
+    assert (world.sent, world.queue.waiting, world.looks) == ([], 1, 1)
+    world.actors.hand_on(ACTOR, YONDER)
+    assert (world.sent, world.queue.waiting) == ([(YONDER, HERE, m.RunActor(creation, 0, 1))], 0)
 
 
 def test_an_actor_that_is_ended_while_no_node_can_run_it_is_not_run_later(world: World) -> None:
     world.target = None
     world.create()
     world.say(CALLER, m.KillActor(ACTOR, "it was killed"))
-    world.target = YONDER
-    world.routes.node_joined()
+    assert world.queue.waiting == 0
+    world.actors.hand_on(ACTOR, YONDER)
     assert world.sent == []
+
+
+def test_an_actor_that_waits_elsewhere_is_handed_on_by_its_home(world: World) -> None:
+    creation = world.create()
+    world.sent.clear()
+    world.say(THERE, m.HandOnActor(ACTOR, 0, YONDER))
+    assert world.sent == [(YONDER, HERE, m.RunActor(creation, 0, 1))]
+    world.say(CALLER, m.KillActor(ACTOR, "it was killed"))
+    assert world.sent[1:] == [(YONDER, HERE, m.EndActor(ACTOR, 0, "it was killed"))]
+
+
+def test_an_actor_that_is_handed_on_to_a_lost_node_waits_at_its_home(world: World) -> None:
+    world.create()
+    world.members.discard(YONDER)
+    world.say(THERE, m.HandOnActor(ACTOR, 0, YONDER))
+    assert world.queue.waiting == 1
+
+
+def test_all_actors_that_wait_here_are_looked_at_in_turn(world: World) -> None:
+    actors = [THEIR_OWNER + bytes([number]) * 8 for number in range(3)]
+    for actor_id in actors:
+        task = m.Task(actor_id, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=THEIR_OWNER)
+        world.say(THERE, m.RunActor(m.CreateActor(task, b"\x90", 1, b""), 0))
+    seen = [next(world.actors.waiting()).creation.task.task_id for _ in range(4)]
+    assert seen == [*actors, actors[0]]
 
 
 def test_a_constructor_that_crashes_twice_in_a_row_is_run_later(world: World) -> None:
