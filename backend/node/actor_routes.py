@@ -53,6 +53,8 @@ class ActorRoutes:
         self._loop = loop
         self._here = far.node_id
         self.lives = ActorLives()
+        #: once this node has lost its cluster
+        self._alone: m.Alone | None = None
         actors.report = self._report
         #: called when an actor may have to wait here
         self.look_later: Callable[[], None] = lambda: None
@@ -112,6 +114,21 @@ class ActorRoutes:
         )
         self._actors.home_lost(node_id)
 
+    def be_alone(self, alone: m.Alone) -> None:
+        """No other node will ever join: what waits for one is given up."""
+        self._alone = alone
+        for message in list(self._actors.waiting()):
+            self._give_up(message.creation)
+
+    def _give_up(self, creation: m.CreateActor) -> bool:
+        """Let an actor die that can never run."""
+        why = "" if self._alone is None else self._alone.forbids(creation.shape)
+        if why:
+            self._carry_out(
+                self.lives.kill(creation.task.task_id, f"it cannot run any more: {why}")
+            )
+        return bool(why)
+
     def _told(self, message: m.ActorStarted | m.ActorEnded | m.HandOnActor) -> None:
         """The node that runs an actor of ours tells what became of it."""
         actor_id, number = message.actor_id, message.incarnation
@@ -159,7 +176,7 @@ class ActorRoutes:
 
     def _run(self, command: Run) -> None:
         message = self.lives.wants(command.actor_id, command.incarnation)
-        if message is None:
+        if message is None or self._give_up(message.creation):
             return
         creation, node_id = message.creation, command.node_id
         if not node_id:  # if none can run it, it waits here

@@ -155,10 +155,14 @@ class FarService:
         else:
             self.peers.send(self._cluster.head_id, self.node_id, m.FreeName(actor_id))
 
-    def be_head(self) -> None:
+    def be_alone(self) -> None:
         """This node has lost its cluster, and goes on as one of its own."""
         for actor in self.actors.lives.named():
             self.names.name(actor)
+        assert self._cluster.lost is not None
+        self.actors.be_alone(self._cluster.lost)
+        for peer in self._server.peers.values():
+            peer.send(self._cluster.lost)
 
     # --- whether anybody does anything ---
 

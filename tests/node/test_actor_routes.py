@@ -10,11 +10,13 @@ import pytest
 from millpond.node.actor_routes import ActorRoutes
 from millpond.node.actor_service import ActorService
 from millpond.scheduler.queue import LeaseQueue
+from millpond.scheduler.resources import UNIT, pack_shape
 from millpond.wire import messages as m
 
 HERE, THERE, YONDER = b"nod1", b"nod2", b"nod3"
 OWNER, CALLER, FAR_CALLER = HERE + b"driv", HERE + b"work", YONDER + b"work"
-ACTOR = OWNER + b"00000001"
+ACTOR, OTHER_ACTOR = OWNER + b"00000001", OWNER + b"00000002"
+GPU = pack_shape({"GPU": UNIT})
 #: an actor whose home is another node, and its owner
 THEIR_OWNER = YONDER + b"driv"
 THEIRS = THEIR_OWNER + b"00000001"
@@ -67,9 +69,9 @@ class World:
     def say(self, process_id: bytes, message: Any) -> None:
         self.routes.handlers[type(message)](self.processes[process_id], message)
 
-    def create(self, max_restarts: int = 0) -> m.CreateActor:
-        task = m.Task(ACTOR, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=OWNER)
-        message = m.CreateActor(task, b"\x90", 1, b"", max_restarts)
+    def create(self, max_restarts: int = 0, actor_id: bytes = ACTOR) -> m.CreateActor:
+        task = m.Task(actor_id, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=OWNER)
+        message = m.CreateActor(task, GPU, 1, b"", max_restarts)
         self.say(OWNER, message)
         return message
 
@@ -159,6 +161,21 @@ def test_an_actor_that_is_ended_while_no_node_can_run_it_is_not_run_later(world:
     assert world.queue.waiting == 0
     world.actors.hand_on(ACTOR, YONDER)
     assert world.sent == []
+
+
+def test_what_only_other_nodes_could_run_dies_when_there_can_be_no_others(world: World) -> None:
+    alone = m.Alone({"CPU": UNIT}, "the head is gone")
+    world.target = None
+    world.create(-1)
+    world.routes.be_alone(m.Alone({"GPU": UNIT}, "this has all"))
+    assert (world.heard(OWNER), world.queue.waiting) == ([], 1)
+    world.routes.be_alone(alone)
+    (lost,) = world.heard(OWNER)
+    assert "1 of resource 'GPU', this node has 0, and it is on its own: the head" in lost.reason
+    assert world.queue.waiting == 0
+    world.create(-1, OTHER_ACTOR)
+    assert [type(each) for each in world.heard(OWNER)] == [m.TaskLost] * 2
+    assert world.queue.waiting == 0
 
 
 def test_an_actor_that_waits_elsewhere_is_handed_on_by_its_home(world: World) -> None:

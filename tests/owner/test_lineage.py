@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from millpond.errors import ObjectLostError
+from millpond.owner.alone import Alone
 from millpond.owner.inline_budget import InlineBudget
 from millpond.owner.lineage import Lineage, Recipe
 from millpond.owner.objects import PENDING, Entry, Freed, ObjectTable, tried_from
@@ -57,6 +58,7 @@ class Owner:
         self.ids = ObjectIds(ME)
         self.objects = ObjectTable(ME, self.dead.append, InlineBudget(1 << 30))
         self.actor_calls = NoActors()
+        self.alone = Alone(self)  # type: ignore[arg-type]
         self.submission = Submission(self)  # type: ignore[arg-type]
         self.rebuilding = Rebuilding(self)  # type: ignore[arg-type]
         self.node = self
