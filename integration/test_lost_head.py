@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import time
@@ -15,15 +14,13 @@ import psutil
 import pytest
 
 import millpond
+from integration.cluster_support import needs_cluster
 from integration.conftest import MIB, eventually
 from integration.test_cli import fail, run, succeed
 from integration.test_cluster_cli import SMALL, free_port
 from millpond.errors import ResourceError
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 
 @millpond.remote(resources={"far": 1}, num_cpus=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Iterator
@@ -12,27 +11,22 @@ import numpy as np
 import pytest
 
 import millpond
+from integration.cluster_support import add_node, far_cluster, needs_cluster
 from integration.conftest import MIB, eventually
 from millpond.testing import Cluster
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head, and two nodes with a slot and a GPU each; one of them can be asked for."""
-    with Cluster(num_nodes=1, num_cpus=1, object_store_memory=64 * MIB) as nodes:
-        nodes.add_node(resources={"far": 4, "gpu": 1})
-        nodes.connect()
+    with far_cluster(1, far=4, gpu=1) as nodes:
         yield nodes
 
 
 def add_gpu(cluster: Cluster) -> None:
-    cluster.add_node(resources={"gpu": 1})
-    eventually(lambda: len(millpond.nodes()) == 4, "all nodes are known")
+    add_node(cluster, resources={"gpu": 1})
 
 
 @millpond.remote(resources={"far": 1}, num_cpus=0)
