@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import time
@@ -14,13 +13,9 @@ import numpy as np
 import pytest
 
 import millpond
+from integration.cluster_support import add_node, far_cluster, needs_cluster
 from integration.conftest import MIB, assert_store_empty, eventually
 from millpond.testing import Cluster
-
-needs_cluster = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
 
 
 @millpond.remote(max_restarts=1)
@@ -218,9 +213,7 @@ def test_arguments_of_the_constructor_are_kept_as_long_as_the_actor(
 @pytest.fixture
 def far() -> Iterator[Cluster]:
     """A head, a node with a resource of its own, and a driver with a small node."""
-    with Cluster(num_nodes=1, num_cpus=1, object_store_memory=64 * MIB) as nodes:
-        nodes.add_node(resources={"far": 8}, num_cpus=2)
-        nodes.connect()
+    with far_cluster(far=8) as nodes:
         yield nodes
 
 
@@ -245,8 +238,7 @@ def test_an_actor_of_a_lost_node_comes_back_on_another(far: Cluster, tmp_path: P
 def test_a_crashed_actor_of_another_node_is_back_for_callers_of_a_third(
     far: Cluster, tmp_path: Path
 ) -> None:
-    far.add_node(resources={"third": 1})
-    eventually(lambda: len(millpond.nodes()) == 4, "all nodes are known")
+    add_node(far, resources={"third": 1})
 
     @millpond.remote(resources={"third": 1}, num_cpus=0)
     def use(log: millpond.ActorHandle, path: str) -> int:

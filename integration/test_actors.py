@@ -198,6 +198,19 @@ def test_more_actors_than_cpus(engine: millpond.Context) -> None:
     assert millpond.get([actor.add.remote() for actor in actors]) == list(range(1, 21))
 
 
+def test_actors_take_the_cpus_of_those_that_end(engine: millpond.Context) -> None:
+    actors = [Counter.options(num_cpus=1).remote(n) for n in range(5)]
+    counts = [actor.add.remote(0) for actor in actors]
+    assert millpond.get(counts[:2]) == [0, 1]
+    assert millpond.wait(counts[2:], timeout=0.2)[0] == []
+    millpond.kill(actors[2])  # it waits
+    millpond.kill(actors[0])
+    assert millpond.get(counts[3], timeout=20) == 3
+    assert millpond.wait(counts[4:], timeout=0.2)[0] == []
+    del actors[1]
+    assert millpond.get(counts[4], timeout=20) == 4
+
+
 def test_actors_calling_each_other(engine: millpond.Context) -> None:
     @millpond.remote
     class Ping:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ import psutil
 import pytest
 
 import millpond
+from integration.cluster_support import needs_cluster
 from integration.conftest import MIB, eventually
 from millpond.api.joining import head_settings, join_settings, new_token
 from millpond.api.node_process import NodeProcess
@@ -32,10 +32,7 @@ from millpond.errors import (
 from millpond.testing import Cluster
 from millpond.wire.messages.cluster import ClusterSettings
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 STORE = 32 * MIB
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shlex
@@ -19,13 +18,11 @@ import psutil
 import pytest
 
 import millpond
+from integration.cluster_support import needs_cluster
 from integration.conftest import MIB, eventually
 from integration.test_cli import fail, run, succeed
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 SMALL = ("--num-cpus", "1", "--object-store-memory", str(16 * MIB))
 

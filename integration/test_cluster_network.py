@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pickle
 import secrets
@@ -18,14 +17,12 @@ import pytest
 from demo.compare import difference
 from demo.data import prepare
 from demo.duck import Duck
+from integration.cluster_support import needs_cluster
 from integration.conftest import MIB, eventually
 from integration.hosts import Host, network, why_not
 
 pytestmark = [
-    pytest.mark.skipif(
-        not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-        reason="needs millpond[cluster]",
-    ),
+    needs_cluster,
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
 

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import millpond
+from integration.cluster_support import add_node, far_cluster, needs_cluster, small_cluster
+from integration.conftest import MIB, eventually
 from millpond.api.session import connected_runtime
 from millpond.errors import OwnerDiedError
 from millpond.objectstore.statistics import StoreStatistics
-from millpond.testing import Cluster, ClusterNode
+from millpond.testing import Cluster
 from millpond.wire.messages import GetStatistics
 
-from .conftest import eventually
-
-MIB = 1 << 20
-
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """Two nodes of one CPU each, and a driver whose own node has one too."""
-    with Cluster(num_nodes=2, num_cpus=1, object_store_memory=64 * MIB) as nodes:
-        nodes.connect()
+    with small_cluster(2) as nodes:
         yield nodes
         nothing_stored()
 
@@ -42,19 +34,9 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def far() -> Iterator[Cluster]:
     """A head without workers to speak of, a node with a resource of its own, and a driver."""
-    with Cluster(num_nodes=1, num_cpus=1, object_store_memory=64 * MIB) as nodes:
-        nodes.add_node(resources={"far": 8}, num_cpus=2)
-        nodes.connect()
+    with far_cluster(far=8) as nodes:
         yield nodes
         nothing_stored()
-
-
-def add_node(cluster: Cluster, **settings: Any) -> ClusterNode:
-    """Add a node, and wait until the driver's node knows of it."""
-    added = cluster.add_node(**settings)
-    ids = {added.node_id}
-    eventually(lambda: ids <= {each.node_id for each in millpond.nodes()}, "the node is known")
-    return added
 
 
 def nothing_stored() -> None:
@@ -298,8 +280,7 @@ def check(numbers: np.ndarray) -> tuple[int, int, bool]:
 @pytest.mark.parametrize("delay", [0.3, 0.9])
 def test_a_node_that_is_killed_in_the_middle_of_a_shuffle(delay: float) -> None:
     count = 10
-    with Cluster(num_nodes=3, num_cpus=1, object_store_memory=64 * MIB) as nodes:
-        nodes.connect()
+    with small_cluster(3) as nodes:
         parts = [split.options(num_returns=count).remote(seed, count) for seed in range(count)]
         merged = [merge.remote(*[part[index] for part in parts]) for index in range(count)]
         checks = [check.remote(each) for each in merged]

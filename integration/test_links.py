@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 import millpond
+from integration.cluster_support import needs_cluster
 from integration.conftest import MIB
 from integration.stand_ins import OBJECT, Net, fetch, run, until
 from millpond.cluster.links import FetchError, HandedOnError
@@ -20,10 +20,7 @@ from millpond.testing import Cluster
 from millpond.wire import messages as m
 from millpond.wire.messages import cluster as c
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import os
 import shutil
@@ -17,6 +16,7 @@ import psutil
 import pytest
 
 import millpond
+from integration.cluster_support import needs_cluster
 from integration.conftest import MIB, eventually
 from millpond.errors import ObjectStoreFullError
 from millpond.testing import Cluster
@@ -328,10 +328,7 @@ def test_a_warning_that_is_an_error_leaves_nothing_behind(start: Start) -> None:
     assert millpond.get(millpond.put(block(32)))[-1] == 1
 
 
-@pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+@needs_cluster
 def test_all_nodes_of_a_cluster_are_in_one_report() -> None:
     with Cluster(1, object_store_memory=64 * MIB) as cluster:
         far = cluster.add_node(resources={"far": 1})

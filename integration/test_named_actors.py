@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import signal
 from collections.abc import Callable
@@ -11,13 +10,9 @@ from collections.abc import Callable
 import pytest
 
 import millpond
+from integration.cluster_support import needs_cluster
 from integration.conftest import eventually
 from millpond.testing import Cluster
-
-needs_cluster = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
 
 
 @millpond.remote
@@ -39,6 +34,17 @@ class Counter:
 @millpond.remote
 def add_to(name: str) -> int:
     return int(millpond.get(millpond.get_actor(name).add.remote()))
+
+
+@millpond.remote
+class Parent:
+    """Owns an actor with a name."""
+
+    def __init__(self) -> None:
+        self.child = Counter.options(name="child").remote()
+
+    def ready(self) -> int:
+        return int(millpond.get(self.child.add.remote()))
 
 
 def is_free(name: str) -> Callable[[], bool]:
@@ -142,14 +148,6 @@ def test_a_handle_that_was_found_keeps_the_actor_alive(engine: millpond.Context)
 
 
 def test_an_actor_of_a_worker_ends_with_it(engine: millpond.Context) -> None:
-    @millpond.remote
-    class Parent:
-        def __init__(self) -> None:
-            self.child = Counter.options(name="child").remote()
-
-        def ready(self) -> int:
-            return int(millpond.get(self.child.add.remote()))
-
     parent = Parent.remote()
     assert millpond.get(parent.ready.remote()) == 1
     child = millpond.get_actor("child")
@@ -191,16 +189,7 @@ def test_names_go_with_the_node_that_owned_their_actors() -> None:
     with Cluster(num_nodes=1) as cluster:
         lost = cluster.add_node(resources={"far": 2})
         cluster.connect()
-
-        @millpond.remote(resources={"far": 1})
-        class Parent:
-            def __init__(self) -> None:
-                self.child = Counter.options(name="child").remote()
-
-            def ready(self) -> int:
-                return int(millpond.get(self.child.add.remote()))
-
-        parent = Parent.remote()
+        parent = Parent.options(resources={"far": 1}).remote()
         assert millpond.get(parent.ready.remote()) == 1
         child = millpond.get_actor("child")
         cluster.kill(lost)

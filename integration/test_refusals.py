@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import importlib.util
 import socket
 import ssl
 import struct
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from integration.cluster_support import needs_cluster
 from integration.stand_ins import OBJECT, TOKEN, Net, Node, fetch, run, until
 from millpond.cluster.links import FetchError
 from millpond.errors import (
@@ -30,10 +30,7 @@ from millpond.errors import (
 from millpond.wire import messages as m
 from millpond.wire.messages import cluster as c
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 Scenario = Callable[[Net, Node], Awaitable[None]]
 

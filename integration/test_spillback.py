@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Iterator
@@ -12,27 +11,22 @@ import numpy as np
 import pytest
 
 import millpond
+from integration.cluster_support import add_node, far_cluster, needs_cluster
 from integration.conftest import MIB, eventually
 from millpond.testing import Cluster
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head, and two nodes with a slot and a GPU each; one of them can be asked for."""
-    with Cluster(num_nodes=1, num_cpus=1, object_store_memory=64 * MIB) as nodes:
-        nodes.add_node(resources={"far": 4, "gpu": 1})
-        nodes.connect()
+    with far_cluster(1, far=4, gpu=1) as nodes:
         yield nodes
 
 
 def add_gpu(cluster: Cluster) -> None:
-    cluster.add_node(resources={"gpu": 1})
-    eventually(lambda: len(millpond.nodes()) == 4, "all nodes are known")
+    add_node(cluster, resources={"gpu": 1})
 
 
 @millpond.remote(resources={"far": 1}, num_cpus=0)
@@ -102,6 +96,43 @@ def test_a_task_that_was_handed_on_can_be_cancelled(cluster: Cluster, tmp_path: 
     millpond.cancel(running)
     with pytest.raises(millpond.TaskCancelledError):
         millpond.get(running, timeout=20)
+
+
+def test_actors_do_not_wait_where_others_have_taken_their_place(cluster: Cluster) -> None:
+    on_cpu = Holder.options(num_cpus=1)
+    actors = [on_cpu.remote() for _ in range(5)]
+    ready = [actor.ready.remote() for actor in actors]
+    early = millpond.wait(ready, num_returns=3)[0]  # one of each node
+    assert millpond.wait(ready, num_returns=4, timeout=0.3)[0] == early
+    cluster.add_node()
+    four = millpond.wait(ready, num_returns=4, timeout=30)[0]
+    assert len(four) == 4
+    millpond.kill(next(actor for actor, ref in zip(actors, ready, strict=True) if ref in early))
+    assert len(millpond.wait(ready, num_returns=5, timeout=30)[0]) == 5
+    pids = [ref for ref in ready if ref not in early]
+    assert len(set(millpond.get(pids))) == 2
+
+
+def test_an_actor_that_waits_beside_tasks_goes_to_a_node_that_joins(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+
+    @millpond.remote(resources={"far": 1})
+    def hold(array: np.ndarray) -> None:
+        begun.touch()
+        while not go_on.exists():
+            time.sleep(0.01)
+
+    held = hold.remote(block.remote())
+    eventually(begun.exists, "the node is busy")
+    holder = Holder.options(resources={"far": 1}, num_cpus=1).remote()
+    ready = holder.ready.remote()
+    assert millpond.wait([ready], timeout=0.3)[0] == []
+    cluster.add_node(resources={"far": 1})
+    assert millpond.get(ready, timeout=30) > 0
+    go_on.touch()
+    millpond.get(held)
 
 
 def test_a_node_that_joins_gets_tasks_that_wait_elsewhere(cluster: Cluster, tmp_path: Path) -> None:

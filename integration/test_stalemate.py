@@ -5,16 +5,12 @@ Each case is a program of its own, so that no thread but its own counts.
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 
 import pytest
 
-needs_grpc = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+from integration.cluster_support import needs_cluster
 
 BEGIN = """
 import sys, threading, time
@@ -191,7 +187,7 @@ del kept
 )
 
 
-@needs_grpc
+@needs_cluster
 def test_a_driver_of_another_node_may_free_what_a_task_waits_for() -> None:
     told = outcome(
         """
@@ -206,7 +202,7 @@ cluster.shutdown()
     assert told.split() == ["True"]
 
 
-@needs_grpc
+@needs_cluster
 def test_a_task_of_another_node_that_waits_for_ever_is_told_so() -> None:
     told = outcome(
         """

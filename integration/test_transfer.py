@@ -6,16 +6,15 @@ And one object that eight real nodes want at once.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 
 import millpond
+from integration.cluster_support import needs_cluster
 from integration.conftest import MIB
 from millpond.node.cluster_service import ClusterService
 from millpond.node.fetch_service import FetchService
@@ -31,10 +30,7 @@ from millpond.wire.messages import cluster as c
 if TYPE_CHECKING:
     from millpond.cluster.grpc_links import GrpcLinks
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("grpc") and importlib.util.find_spec("cryptography")),
-    reason="needs millpond[cluster]",
-)
+pytestmark = needs_cluster
 
 SIZE = 24 * MIB
 CONTENT = np.random.default_rng(1).bytes(SIZE)

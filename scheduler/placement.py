@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from .resources import covers
+from .resources import UNIT, covers
 
 __all__ = ["Copies", "Load", "Need", "Placement", "Rates"]
 
@@ -109,8 +109,11 @@ class _Node:
         self.sent = 0
 
     def can_run(self, shape: Mapping[str, int]) -> bool:
-        """Whether it has such resources, and a slot if that is needed."""
-        return covers(self.resources, shape) and (self.load.slots > 0 or not shape.get("CPU"))
+        """Whether it has such resources, and actors have left it the slots that are needed."""
+        if not covers(self.resources, shape):
+            return False
+        cpu = shape.get("CPU", 0)
+        return not cpu or self.load.slots >= max(cpu // UNIT, 1)
 
 
 class _Roster:
@@ -188,10 +191,9 @@ class Placement:
             self._count(known.load, -1)
             self._count(load, 1)
             self._tasks -= known.sent
-            had_slots = known.load.slots > 0
-            known.load = load
+            before, known.load = known.load, load
             known.sent = 0
-            if had_slots != (load.slots > 0):
+            if load.slots != before.slots:
                 self._enlist(node, known)
 
     def sent(self, node: bytes) -> None:
@@ -236,13 +238,13 @@ class Placement:
 
         Args:
             node: where it is; it is asked there, as a node knows its own load best.
-            load: of that node, the task included.
+            load: of that node, the task included unless it is stuck.
             need: of the task.
             copies: tells where an object is.
             moves: how often it was sent on: each time a node has to be better by as much again.
             stuck: it may never begin there.
         """
-        others = load.tasks - 1
+        others = load.tasks if stuck else load.tasks - 1
         if others < load.slots and not stuck:
             return None
         held = _Held(need.arguments, copies)
@@ -266,7 +268,7 @@ class Placement:
         return self._cost_of(need, _Held(need.arguments, copies), node, self._level(0))
 
     def can_run(self, node: bytes, shape: Mapping[str, int]) -> bool:
-        """Whether a node has such resources, and actors have left it a slot if that is needed."""
+        """Whether a node has such resources, and actors have left it the slots that are needed."""
         return node in self._able(shape)
 
     def free_slots(self, shape: Mapping[str, int], but: bytes) -> dict[bytes, int]:

@@ -193,7 +193,17 @@ class LeaseQueue:
     @property
     def waiting(self) -> int:
         """How many requests and leases are waited for."""
-        return sum(owner.waiting for owner in self._owners.values())
+        return sum(count for owner in self._owners.values() for _, count in owner.waiting())
+
+    @property
+    def waiting_for_others(self) -> int:
+        """Those of them that wait for others than actors, and so will have their turn."""
+        return sum(
+            count
+            for owner in self._owners.values()
+            for shape, count in owner.waiting()
+            if self.is_attainable(shape)
+        )
 
     @property
     def slots(self) -> int:

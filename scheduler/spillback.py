@@ -1,4 +1,4 @@
-"""Which tasks a node hands on because another one would run them much sooner. Pure.
+"""Which tasks and actors a node hands on because another would run them much sooner. Pure.
 
 A task is placed by what was known of the nodes when it was submitted. The node that it comes to
 knows its own load, and looks again: when the task arrives, and from time to time while it waits.
@@ -63,7 +63,7 @@ def handed_on(
     Args:
         placement: what is known of the other nodes; it is told what they get.
         node: where the tasks are.
-        load: of that node, these tasks included.
+        load: of that node, these tasks included unless they are stuck.
         waiting: the newest first.
         arriving: they have come just now.
     """
@@ -74,6 +74,7 @@ def handed_on(
             node, load, task.need, task.copies, moves=task.moves, stuck=task.stuck
         )
         if better is not None:
-            load = replace(load, tasks=load.tasks - 1)
+            if not task.stuck:
+                load = replace(load, tasks=load.tasks - 1)
             placement.sent(better)
             yield task.key, better

@@ -27,35 +27,39 @@ class OwnerQueue:
         #: shape -> [leases wanted, order of the first task that waits for one]
         self.leases_wanted: dict[bytes, list[int]] = {}
         self.leases_held = 0
-        #: shape -> heap of (order, serial, request)
+        #: shape -> heap of (order, serial, request), with some that wait no more
         self._requests: dict[bytes, list[_Place]] = {}
-        #: what waits; else what is in a heap was withdrawn
-        self._waiting: dict[Hashable, Request] = {}
+        #: shape -> key -> serial, of those that wait
+        self._serials: dict[bytes, dict[Hashable, int]] = {}
         self._serial = itertools.count()
 
-    @property
-    def waiting(self) -> int:
-        """How many requests and leases it waits for."""
-        return len(self._waiting) + sum(count for count, _ in self.leases_wanted.values())
+    def waiting(self) -> Iterator[tuple[bytes, int]]:
+        """Yield shapes, and how many requests or leases of each it waits for."""
+        for shape, serials in self._serials.items():
+            yield shape, len(serials)
+        for shape, (count, _) in self.leases_wanted.items():
+            yield shape, count
 
     def add(self, request: Request) -> None:
         """Put a request in its place."""
-        self._waiting[request.key] = request
-        heap = self._requests.setdefault(request.shape, [])
-        heapq.heappush(heap, (request.order, next(self._serial), request))
+        heap, serial = self._requests.setdefault(request.shape, []), next(self._serial)
+        heapq.heappush(heap, (request.order, serial, request))
+        self._serials.setdefault(request.shape, {})[request.key] = serial
 
     def withdraw(self, key: Hashable) -> bool:
         """Forget a request; False when it does not wait here."""
-        return self._waiting.pop(key, None) is not None
+        found = [serials.pop(key, None) is not None for serials in self._serials.values()]
+        return any(found)
 
     def head(self, shape: bytes) -> Request | None:
         """Return the first request of a shape."""
         heap = self._requests.get(shape, [])
-        while heap and not self._waits(heap[0][2]):
+        while heap and not self._waits(heap[0]):
             heapq.heappop(heap)
         if heap:
             return heap[0][2]
         self._requests.pop(shape, None)
+        self._serials.pop(shape, None)
         return None
 
     def heads(self) -> Iterator[Request]:
@@ -67,27 +71,27 @@ class OwnerQueue:
 
     def in_order(self) -> Iterator[Request]:
         """Yield the requests of all shapes in the order of submission; not to be changed while."""
-        for _, _, request in heapq.merge(*(_ascending(heap) for heap in self._requests.values())):
-            if self._waits(request):
-                yield request
+        for place in heapq.merge(*(_ascending(heap) for heap in self._requests.values())):
+            if self._waits(place):
+                yield place[2]
 
     def remove_head(self, request: Request) -> None:
         """Take out the first request of its shape."""
         _, _, first = heapq.heappop(self._requests[request.shape])
         assert first is request, (first, request)
-        del self._waiting[request.key]
+        del self._serials[request.shape][request.key]
 
     def reshape(self, shape_of: Callable[[Request], bytes]) -> None:
         """Give waiting requests other shapes; their order stays."""
-        entries = [entry for heap in self._requests.values() for entry in heap]
+        places = itertools.chain(*self._requests.values())
+        waiting = [place for place in places if self._waits(place)]
         self._requests.clear()
-        for order, serial, request in entries:
-            if not self._waits(request):
-                continue
+        self._serials.clear()
+        for order, serial, request in waiting:
             shape = shape_of(request)
             moved = request if shape == request.shape else replace(request, shape=shape)
-            self._waiting[request.key] = moved
             self._requests.setdefault(shape, []).append((order, serial, moved))
+            self._serials.setdefault(shape, {})[request.key] = serial
         for heap in self._requests.values():
             heapq.heapify(heap)
 
@@ -99,14 +103,17 @@ class OwnerQueue:
             del self.leases_wanted[shape]
         self.leases_held += 1
 
-    def _waits(self, request: Request) -> bool:
-        return self._waiting.get(request.key) is request
+    def _waits(self, place: _Place) -> bool:
+        """Whether what is in a heap was not withdrawn."""
+        _, serial, request = place
+        return self._serials[request.shape].get(request.key) == serial
 
     def validate(self) -> None:
         """Raise AssertionError where it contradicts itself."""
-        entries = [request for heap in self._requests.values() for _, _, request in heap]
-        waiting = {request.key: request for request in entries if self._waits(request)}
-        assert waiting == self._waiting, (waiting, self._waiting)
+        assert self._requests.keys() == self._serials.keys()
+        for shape, serials in self._serials.items():
+            waiting = {r.key: serial for _, serial, r in filter(self._waits, self._requests[shape])}
+            assert waiting == serials, shape
         assert all(count > 0 for count, _ in self.leases_wanted.values()), self.leases_wanted
 
 

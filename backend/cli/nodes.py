@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 import tempfile
 from collections.abc import Sequence
@@ -85,12 +86,20 @@ def start(
     except MillpondError as error:
         raise Failure(str(error)) from None
     node.close_arena()
+    _remove_dead()
     if block:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: node.terminate())
     click.echo(_started(node, cluster))
     if block:
         node.wait()
+
+
+def _remove_dead() -> None:
+    """Remove what killed nodes have left behind: their files of spilled objects, and tokens."""
+    for session in sessions.find_sessions(Path(tempfile.gettempdir())):
+        if not session.node_pid:
+            shutil.rmtree(session.directory, ignore_errors=True)
 
 
 def _amounts(resources: Sequence[str]) -> dict[str, float]:

@@ -1,12 +1,14 @@
 """The file by which programs of the same user on the same machine find a cluster and its token.
 
-Every node with a port writes one into its session's directory, readable by its user only.
+Every node with a port writes one into its session's directory, readable by its user only, and
+removes it when it has lost its cluster. What a killed node left behind does not count.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import Final
@@ -15,7 +17,13 @@ import msgspec
 
 from .addresses import is_loopback, split_address
 
-__all__ = ["KnownCluster", "find_cluster", "known_clusters", "write_cluster_file"]
+__all__ = [
+    "KnownCluster",
+    "find_cluster",
+    "known_clusters",
+    "remove_cluster_file",
+    "write_cluster_file",
+]
 
 _NAME: Final = "cluster.json"
 
@@ -48,6 +56,11 @@ def write_cluster_file(directory: str, known: KnownCluster) -> None:
         file.write(msgspec.json.encode(known))
 
 
+def remove_cluster_file(directory: str) -> None:
+    """Remove the file of a node."""
+    Path(directory, _NAME).unlink(missing_ok=True)
+
+
 def known_clusters(parent: Path) -> list[KnownCluster]:
     """Return the clusters that this user's nodes on this machine belong to, the newest first.
 
@@ -59,11 +72,25 @@ def known_clusters(parent: Path) -> list[KnownCluster]:
         with contextlib.suppress(OSError, msgspec.DecodeError):  # it ends just now
             status, own = path.lstat(), path.parent.lstat()
             private = not status.st_mode & 0o077 and stat.S_ISREG(status.st_mode)
-            if private and {status.st_uid, own.st_uid} == {os.geteuid()}:
+            ours = {status.st_uid, own.st_uid} == {os.geteuid()}
+            if private and ours and not _is_dead(path.parent):
                 known = msgspec.json.decode(path.read_bytes(), type=KnownCluster)
                 found.append((status.st_mtime_ns, known))
     found.sort(key=lambda item: item[0], reverse=True)
     return [known for _, known in found]
+
+
+def _is_dead(directory: Path) -> bool:
+    """Whether a killed node left this behind; one that is about to listen is alive."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(directory / "node.sock"))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 def find_cluster(address: str, parent: Path) -> KnownCluster | None:

@@ -231,7 +231,7 @@ def _cluster_service(settings: m.Start, server: NodeServer) -> ClusterService:
 
     cluster = ClusterService(info, load, settings.session_dir)
     if settings.has_driver:
-        cluster.alone = lambda _: server.far.be_head()
+        cluster.alone = lambda _: server.far.be_alone()
     else:
         cluster.alone = server.give_up  # nobody can use it any more
     return cluster

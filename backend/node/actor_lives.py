@@ -30,7 +30,6 @@ __all__ = [
     "Answer",
     "Command",
     "End",
-    "Forget",
     "FreeName",
     "Life",
     "Run",
@@ -70,7 +69,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
         State.STARTING: frozenset(
             {
                 State.ALIVE,  # constructed
-                State.STARTING,  # its process was lost, and it has restarts left
+                State.STARTING,  # handed on; or its process was lost, and it has restarts left
                 State.ENDING,  # killed, or its owner died, while a node runs it
                 State.DEAD,  # the same before a node does; its constructor raised; no restarts left
             }
@@ -95,6 +94,8 @@ class Run:
     actor_id: bytes
     incarnation: int
     delay: float = 0.0
+    #: the one that is to run it; empty: any
+    node_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +123,13 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
-    """Nobody can ask for the actor any more."""
-
-    actor_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class FreeName:
     """The actor is dead: somebody else may have its name, if it had one."""
 
     actor_id: bytes
 
 
-Command = Run | End | Tell | Answer | Forget | FreeName
+Command = Run | End | Tell | Answer | FreeName
 
 
 @dataclass(slots=True)
@@ -147,6 +141,8 @@ class Life:
     #: once it was created
     creation: m.CreateActor | None = None
     incarnation: int = 0
+    #: how often this incarnation was handed on
+    moves: int = 0
     #: the node that runs it, and its process; empty while there is none
     node_id: bytes = b""
     worker_id: bytes = b""
@@ -229,7 +225,9 @@ class ActorLives:
                 self._move(life, State.ENDING)
                 return [self._end(life, life.reason, graceful=True)]
             return self._die(life)
-        return [] if life.state is State.ENDING else self._forget(life)
+        if life.state is not State.ENDING:
+            self._forget(life)
+        return []
 
     # --- what becomes of them ---
 
@@ -246,7 +244,19 @@ class ActorLives:
         if life is None or life.state is not State.STARTING or life.incarnation != incarnation:
             return None
         assert life.creation is not None
-        return m.RunActor(life.creation, incarnation)
+        return m.RunActor(life.creation, incarnation, life.moves)
+
+    def handed_on(self, actor_id: bytes, incarnation: int, node_id: bytes) -> list[Command]:
+        """The node that an actor waits at has let go of it: another one can run it sooner."""
+        life = self._lives.get(actor_id)
+        if life is None or life.incarnation != incarnation or life.state is State.DEAD:
+            return []
+        life.node_id = b""
+        if life.state is State.ENDING:  # that node will not hear of it any more
+            return self._die(life)
+        life.moves += 1
+        self._move(life, State.STARTING)
+        return [Run(actor_id, incarnation, node_id=node_id)]
 
     def started(self, actor_id: bytes, incarnation: int, worker_id: bytes) -> list[Command]:
         """A constructor has returned."""
@@ -291,6 +301,7 @@ class ActorLives:
             return self._die(life)
         life.futile = life.futile + 1 if life.state is State.STARTING else 0
         life.incarnation += 1
+        life.moves = 0
         self._move(life, State.STARTING)
         limit = f" of {allowed}" if allowed > 0 else ""
         life.reason += f"; it is being restarted (restart {life.incarnation}{limit})"
@@ -315,7 +326,7 @@ class ActorLives:
                 life.dropped = True
                 commands += self.kill(life.actor_id, f"its owner {process_id.hex()} died")
                 if life.state is State.DEAD:
-                    commands += self._forget(life)
+                    self._forget(life)
         return commands
 
     # --- small things ---
@@ -359,12 +370,12 @@ class ActorLives:
             commands += self._answer(life)
         life.creation = None
         if life.dropped:
-            commands += self._forget(life)
+            self._forget(life)
         return commands
 
-    def _forget(self, life: Life) -> list[Command]:
-        known = self._lives.pop(life.actor_id, None)
-        return [] if known is None else [Forget(life.actor_id)]
+    def _forget(self, life: Life) -> None:
+        """Nobody can ask for it any more."""
+        self._lives.pop(life.actor_id, None)
 
     def validate(self) -> None:
         """Raise AssertionError where the state contradicts itself."""

@@ -15,7 +15,7 @@ import msgspec
 
 from ..wire import messages as m
 from ..wire.ids import node_of, owner_of
-from .actor_lives import ActorLives, Answer, Command, End, FreeName, Run, Tell
+from .actor_lives import ActorLives, Answer, Command, End, Run, Tell
 
 if TYPE_CHECKING:
     from .actor_service import ActorService
@@ -53,9 +53,11 @@ class ActorRoutes:
         self._loop = loop
         self._here = far.node_id
         self.lives = ActorLives()
-        #: those that no node can run until another one joins: actor -> incarnation
-        self._unplaceable: dict[bytes, int] = {}
+        #: once this node has lost its cluster
+        self._alone: m.Alone | None = None
         actors.report = self._report
+        #: called when an actor may have to wait here
+        self.look_later: Callable[[], None] = lambda: None
         #: called with an actor that is dead, and may have had a name
         self.free_name: Callable[[bytes], None] = lambda _: None
         self.handlers: dict[type, Callable[[AnyPeer, Any], None]] = {
@@ -63,10 +65,11 @@ class ActorRoutes:
             m.LocateActor: self._locate,
             m.KillActor: self._kill,
             m.DropActor: lambda _, msg: self._carry_out(self.lives.drop(msg.actor_id)),
-            m.RunActor: lambda _, msg: self._actors.run(msg),
+            m.RunActor: lambda _, msg: self._run_here(msg),
             m.EndActor: lambda _, msg: self._actors.end(msg),
             m.ActorStarted: lambda _, msg: self._told(msg),
             m.ActorEnded: lambda _, msg: self._told(msg),
+            m.HandOnActor: lambda _, msg: self._told(msg),
         }
 
     # --- what processes want ---
@@ -111,17 +114,28 @@ class ActorRoutes:
         )
         self._actors.home_lost(node_id)
 
-    def node_joined(self) -> None:
-        """There is another node: it may run what no other could."""
-        waiting, self._unplaceable = self._unplaceable, {}
-        for actor_id, incarnation in waiting.items():
-            self._run(actor_id, incarnation)
+    def be_alone(self, alone: m.Alone) -> None:
+        """No other node will ever join: what waits for one is given up."""
+        self._alone = alone
+        for message in list(self._actors.waiting()):
+            self._give_up(message.creation)
 
-    def _told(self, message: m.ActorStarted | m.ActorEnded) -> None:
+    def _give_up(self, creation: m.CreateActor) -> bool:
+        """Let an actor die that can never run."""
+        why = "" if self._alone is None else self._alone.forbids(creation.shape)
+        if why:
+            self._carry_out(
+                self.lives.kill(creation.task.task_id, f"it cannot run any more: {why}")
+            )
+        return bool(why)
+
+    def _told(self, message: m.ActorStarted | m.ActorEnded | m.HandOnActor) -> None:
         """The node that runs an actor of ours tells what became of it."""
         actor_id, number = message.actor_id, message.incarnation
         if isinstance(message, m.ActorStarted):
             self._carry_out(self.lives.started(actor_id, number, message.worker_id))
+        elif isinstance(message, m.HandOnActor):
+            self._carry_out(self.lives.handed_on(actor_id, number, message.node_id))
         else:
             ended = self.lives.ended(actor_id, number, message.reason, failed=message.failed)
             self._carry_out(ended)
@@ -149,31 +163,32 @@ class ActorRoutes:
                     self._send(caller, command.state)
             elif isinstance(command, Answer):
                 self._send(command.owner, command.lost)
-            elif isinstance(command, FreeName):
-                self.free_name(command.actor_id)
             else:
-                self._unplaceable.pop(command.actor_id, None)
+                self.free_name(command.actor_id)
 
     def _run_soon(self, command: Run) -> None:
-        if command.incarnation:
+        if command.incarnation and not command.node_id:
             self._log_restart(command)
         if command.delay:
-            self._loop.call_later(command.delay, self._run, command.actor_id, command.incarnation)
+            self._loop.call_later(command.delay, self._run, command)
         else:
-            self._run(command.actor_id, command.incarnation)
+            self._run(command)
 
-    def _run(self, actor_id: bytes, incarnation: int) -> None:
-        message = self.lives.wants(actor_id, incarnation)
-        if message is None:
+    def _run(self, command: Run) -> None:
+        message = self.lives.wants(command.actor_id, command.incarnation)
+        if message is None or self._give_up(message.creation):
             return
-        node_id = self._placing.place(message.creation.task, message.creation.shape)
-        if node_id is None:
-            self._unplaceable[actor_id] = incarnation
-            return
-        self.lives.placed(actor_id, incarnation, node_id)
+        creation, node_id = message.creation, command.node_id
+        if not node_id:  # if none can run it, it waits here
+            node_id = self._placing.place(creation.task, creation.shape) or self._here
+        self.lives.placed(command.actor_id, command.incarnation, node_id)
         if node_id == self._here or not self._far.send(node_id, self._here, message):
-            self.lives.placed(actor_id, incarnation, self._here)
-            self._actors.run(message)
+            self.lives.placed(command.actor_id, command.incarnation, self._here)
+            self._run_here(message)
+
+    def _run_here(self, message: m.RunActor) -> None:
+        self._actors.run(message)
+        self.look_later()
 
     def _log_restart(self, command: Run) -> None:
         life = self.lives.find(command.actor_id)

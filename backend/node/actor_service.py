@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -40,7 +40,7 @@ class ActorService:
         self._pump = pump
         self.pool: WorkerPool
         self._running: dict[bytes, _Incarnation] = {}
-        #: tells the home of an actor what became of it: the home, `ActorStarted` or `ActorEnded`
+        #: tells the home of an actor what became of it: the home, `ActorStarted`, ...
         self.report: Callable[[bytes, msgspec.Struct], None] = lambda *_: None
 
     def run(self, message: m.RunActor) -> None:
@@ -96,6 +96,19 @@ class ActorService:
             worker.connection.send(m.Exit())
         else:
             self.pool.kill(worker, incarnation.ending)
+
+    def waiting(self) -> Iterator[m.RunActor]:
+        """Yield the actors that wait for their resources; those yielded come last the next time."""
+        for actor_id, incarnation in list(self._running.items()):
+            if incarnation.worker is None and actor_id not in self._queue.grants:
+                self._running[actor_id] = self._running.pop(actor_id)
+                yield incarnation.message
+
+    def hand_on(self, actor_id: bytes, node_id: bytes) -> None:
+        """Let go of an actor that waits, so that another node runs it."""
+        if self._queue.withdraw(actor_id):  # else its owner died, and it ends
+            number = self._running.pop(actor_id).message.incarnation
+            self.report(node_of(actor_id), m.HandOnActor(actor_id, number, node_id))
 
     def worker_died(self, worker: Worker, reason: str) -> None:
         """The process of an actor ended."""

@@ -41,6 +41,8 @@ class ClusterService:
         self.nodes: dict[bytes, c.NodeInfo] = {info.node_id: info}
         #: how busy the others are, as far as they have said so
         self.loads: dict[bytes, Load] = {}
+        #: once the cluster is lost: what the processes of this node are told
+        self.lost: c.Alone | None = None
         #: None as long as this node has no port
         self.links: GrpcLinks | None = None
         self.load = load
@@ -145,6 +147,10 @@ class ClusterService:
 
     def on_alone(self, reason: str) -> None:
         """The cluster is lost: this node is one of its own now."""
+        from ..cluster.cluster_file import remove_cluster_file
+
         _log.warning("this node is on its own: %s", reason)
+        remove_cluster_file(self._directory)
         self.head_id = self.node_id
+        self.lost = c.Alone(self.nodes[self.node_id].resources, reason)
         self.alone(reason)

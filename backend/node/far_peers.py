@@ -35,7 +35,7 @@ _FROM_AFAR = frozenset(
         m.HandOn,
         *(m.LocateActor, m.KillActor, m.KillWorkerOf),
         *(m.NameActor, m.FindActor, m.ListActorNames, m.FreeName),
-        *(m.RunActor, m.EndActor, m.ActorStarted, m.ActorEnded),
+        *(m.RunActor, m.EndActor, m.ActorStarted, m.ActorEnded, m.HandOnActor),
     }
 )
 

@@ -59,8 +59,15 @@ class FarService:
         self.node_id = cluster.node_id
         self._loop = loop
         self.spillback = Spillback(
-            server.tasks, self.placing, self.peers, cluster, local=self.local, loop=loop
+            server.tasks,
+            server.actors,
+            self.placing,
+            self.peers,
+            cluster,
+            local=self.local,
+            loop=loop,
         )
+        self.actors.look_later = self.spillback.look_later
         #: tasks of owners of this node that are placed together in a moment
         self._gathered: list[tuple[AnyPeer, m.SubmitTask]] = []
         #: messages of other nodes and their processes that this node served
@@ -148,10 +155,14 @@ class FarService:
         else:
             self.peers.send(self._cluster.head_id, self.node_id, m.FreeName(actor_id))
 
-    def be_head(self) -> None:
+    def be_alone(self) -> None:
         """This node has lost its cluster, and goes on as one of its own."""
         for actor in self.actors.lives.named():
             self.names.name(actor)
+        assert self._cluster.lost is not None
+        self.actors.be_alone(self._cluster.lost)
+        for peer in self._server.peers.values():
+            peer.send(self._cluster.lost)
 
     # --- whether anybody does anything ---
 
@@ -204,7 +215,6 @@ class FarService:
     def _node_joined(self, node: NodeInfo) -> None:
         self.placing.joined(node)
         self.spillback.look_later()
-        self.actors.node_joined()
 
     def _node_lost(self, node_id: bytes, reason: str) -> None:
         self.placing.left(node_id)

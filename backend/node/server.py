@@ -257,6 +257,8 @@ class NodeServer:
             return
         peer.process_id = message.process_id
         self._peers[message.process_id] = peer
+        if self.cluster.lost is not None:
+            peer.send(self.cluster.lost)
         if message.role == "worker":
             peer.worker = self.pool.registered(message.process_id, peer)
             if peer.worker is None:

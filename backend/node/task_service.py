@@ -89,11 +89,12 @@ class TaskService:
 
     @property
     def load(self) -> int:
-        """Tasks and leases that wait here, and CPUs that they hold.
+        """What waits here for its turn, and CPUs that tasks and leases hold.
 
-        What keeps no CPU busy, as a task that waits for others, leaves its slot to others.
+        What keeps no CPU busy, as a task that waits for others, leaves its slot to others. So does
+        what waits for actors to end.
         """
-        return self.queue.waiting + self.queue.taken_slots
+        return self.queue.waiting_for_others + self.queue.taken_slots
 
     @property
     def run_time(self) -> float:

@@ -94,6 +94,11 @@ class LeasePool:
             heapq.heapify(self._ready)
         return taken
 
+    def take_all(self) -> list[PendingTask]:
+        """Remove and return all ready tasks: none of them can run."""
+        taken, self._ready = self._ready, []
+        return [task for _, task in taken if task.state == READY]
+
     def worth_assigning(self) -> bool:
         """Whether `assign` would send something that should not wait for the next answer."""
         if not self._ready:

@@ -30,6 +30,7 @@ from ..wire.reactor import Connection, Reactor
 from .access import Access
 from .actor_calls import ActorCalls
 from .afar import Afar
+from .alone import Alone
 from .descriptions import describe
 from .functions import ExportedFunctions
 from .heavy_imports import HeavyImports
@@ -104,6 +105,7 @@ class Runtime:
         self.rebuilding = Rebuilding(self)
         self.access = Access(self)
         self.afar = Afar(self)
+        self.alone = Alone(self)
         self._peers: dict[bytes, Connection] = {}
         self._dead_peers: set[bytes] = set()
         self._resolving: dict[bytes, Entry] = {}
@@ -134,6 +136,7 @@ class Runtime:
             **self.submission.handlers,
             **self.actor_calls.handlers,
             **self.afar.handlers,
+            **self.alone.handlers,
         }
         answers = (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState)
         for answer in (*answers, ClusterState, PortOpened, m.ActorFound, m.ActorNames):

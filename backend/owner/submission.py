@@ -145,6 +145,9 @@ class Submission:
     # --- dispatch ---
 
     def _route(self, task: PendingTask) -> None:
+        if error := self._runtime.alone.refusal(task):
+            self.fail(task, error)
+            return
         task.place = b""
         task.take_place()
         if self._demand.matters:
@@ -464,6 +467,16 @@ class Submission:
         for task in list(self._tasks.values()):
             if task.state == AT_NODE and task.place == node_id:
                 self.lost_attempt(task, reason, charged=True)
+
+    def refuse(self, refusal: Callable[[PendingTask], bytes]) -> None:
+        """Fail what waits for a worker, with the error that there is for it, if there is any."""
+        for pool in list(self._pools.values()):
+            for task in pool.take_all():
+                self._route(task)
+        for task in list(self._tasks.values()):
+            if task.state == AT_NODE and (error := refusal(task)):
+                self._runtime.node.send(m.CancelTask(task.task_id))
+                self.fail(task, error)
 
     def _on_worker_died(self, connection: Channel, message: m.WorkerDied) -> None:
         """A worker that we leased is gone; its tasks are tried again elsewhere."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ def test_a_cluster_is_found_by_its_address(tmp_path: Path) -> None:
     assert find_cluster("10.0.0.6:7600", tmp_path) is None
     assert find_cluster("127.0.0.1:7601", tmp_path) == OTHER  # it runs here
     assert find_cluster("127.0.0.1:7602", tmp_path) is None
+
+
+def test_what_a_killed_node_left_behind_does_not_count(tmp_path: Path) -> None:
+    directory = session(tmp_path, "killed", OURS).parent
+    assert known_clusters(tmp_path) == [OURS]  # it does not listen yet
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / "node.sock"))
+        listener.listen()
+        assert known_clusters(tmp_path) == [OURS]
+    assert known_clusters(tmp_path) == []
+    assert find_cluster(OURS.address, tmp_path) is None
 
 
 def test_of_two_that_used_one_address_the_newer_counts(tmp_path: Path) -> None:

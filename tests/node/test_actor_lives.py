@@ -12,7 +12,7 @@ from millpond.node.actor_lives import (
     Answer,
     Command,
     End,
-    Forget,
+    FreeName,
     Life,
     Run,
     State,
@@ -167,12 +167,34 @@ def test_killed_before_a_node_runs_it() -> None:
     assert lives.wants(ACTOR, 0) is None
 
 
+def test_handed_on_it_is_the_same_incarnation_elsewhere() -> None:
+    lives = begun(1)
+    assert lives.handed_on(ACTOR, 0, NODE) == [Run(ACTOR, 0, node_id=NODE)]
+    lives.placed(ACTOR, 0, NODE)
+    wanted = lives.wants(ACTOR, 0)
+    assert wanted is not None
+    assert (wanted.incarnation, wanted.moves) == (0, 1)
+    assert lives.ended(ACTOR, 0, "it crashed")[-1] == Run(ACTOR, 1)
+    assert lives.handed_on(ACTOR, 0, NODE) == []
+    wanted = lives.wants(ACTOR, 1)
+    assert wanted is not None
+    assert wanted.moves == 0
+
+
+def test_to_be_ended_where_it_was_handed_on_it_is_not_run_elsewhere() -> None:
+    lives = begun(-1)
+    assert lives.kill(ACTOR, "it was killed") == [End(OTHER, m.EndActor(ACTOR, 0, "it was killed"))]
+    assert told(lives.handed_on(ACTOR, 0, NODE)) == [(m.ACTOR_DEAD, "it was killed")]
+    assert lives.wants(ACTOR, 0) is None
+
+
 def test_dropped_it_ends_after_its_calls_and_is_forgotten() -> None:
     lives = alive(-1)
     (end,) = lives.drop(ACTOR)
     assert isinstance(end, End)
     assert end.message.graceful
-    assert lives.ended(ACTOR, 0, "it exited")[-1] == Forget(ACTOR)
+    assert lives.find(ACTOR) is not None
+    lives.ended(ACTOR, 0, "it exited")
     assert lives.find(ACTOR) is None
     assert lives.drop(ACTOR) == []
 
@@ -191,7 +213,7 @@ def test_it_goes_with_its_owner() -> None:
     lives = alive(-1)
     (end,) = lives.process_died(OWNER)
     assert isinstance(end, End)
-    assert Forget(ACTOR) in lives.ended(ACTOR, 0, "it was killed")
+    lives.ended(ACTOR, 0, "it was killed")
     assert lives.find(ACTOR) is None
 
 
@@ -202,9 +224,10 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.lives = ActorLives()
         self.created = False
-        self.ended = False
-        #: the process that a node runs, if any
+        self.dropped = False
+        #: the incarnation that a node runs, if any; it was constructed; the node has let go of it
         self.running: int | None = None
+        self.constructed = self.let_go = False
         self.restarts = 0
         self.heard: list[m.ActorState] = []
         self.answers = 0
@@ -212,11 +235,11 @@ class Lives(RuleBasedStateMachine):
     def do(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Run):
-                self.restarts += command.incarnation > 0
+                self.restarts += command.incarnation > 0 and not command.node_id
                 assert self.running is None
                 assert self.lives.wants(ACTOR, command.incarnation)
-                self.lives.placed(ACTOR, command.incarnation, OTHER)
-                self.running = command.incarnation
+                self.lives.placed(ACTOR, command.incarnation, command.node_id or OTHER)
+                self.running, self.constructed, self.let_go = command.incarnation, False, False
             elif isinstance(command, Tell):
                 self.heard.append(command.state)
             elif isinstance(command, Answer):
@@ -224,7 +247,10 @@ class Lives(RuleBasedStateMachine):
             elif isinstance(command, End):
                 assert self.running == command.message.incarnation
             else:
-                self.ended = True
+                assert isinstance(command, FreeName)
+
+    def may_be_asked_for(self) -> bool:
+        return not self.dropped or self.lives.find(ACTOR) is not None
 
     @precondition(lambda self: not self.created)
     @rule(restarts=st.integers(-1, 3))
@@ -232,35 +258,49 @@ class Lives(RuleBasedStateMachine):
         self.created = True
         self.do(self.lives.create(creation(restarts)))
 
+    @precondition(may_be_asked_for)
     @rule()
     def locate(self) -> None:
-        if not self.ended:
-            self.do(self.lives.locate(ACTOR, CALLER))
+        self.do(self.lives.locate(ACTOR, CALLER))
 
+    @precondition(may_be_asked_for)
     @rule(restart=st.booleans())
     def kill(self, restart: bool) -> None:
-        if not self.ended:
-            self.do(self.lives.kill(ACTOR, "it was killed", restart=restart))
+        self.do(self.lives.kill(ACTOR, "it was killed", restart=restart))
 
     @precondition(lambda self: self.created)
     @rule()
     def drop(self) -> None:
+        self.dropped = True
         self.do(self.lives.drop(ACTOR))
 
     @rule(failed=st.booleans())
     def process_ends(self, failed: bool) -> None:
-        if self.running is not None:
+        if self.running is not None and not self.let_go:
             number, self.running = self.running, None
             self.do(self.lives.ended(ACTOR, number, "it ended", failed=failed))
 
     @rule()
-    def constructed(self) -> None:
-        if self.running is not None:
+    def construct(self) -> None:
+        if self.running is not None and not self.let_go:
+            self.constructed = True
             self.do(self.lives.started(ACTOR, self.running, WORKER))
+
+    @rule()
+    def the_node_lets_go(self) -> None:
+        self.let_go = self.running is not None and not self.constructed
+
+    @precondition(lambda self: self.let_go)
+    @rule()
+    def the_home_hears_of_it(self) -> None:
+        assert self.running is not None
+        number, self.running, self.let_go = self.running, None, False
+        self.do(self.lives.handed_on(ACTOR, number, NODE))
 
     @precondition(lambda self: self.created)
     @rule()
     def owner_dies(self) -> None:
+        self.dropped = True
         self.do(self.lives.process_died(OWNER))
 
     @invariant()

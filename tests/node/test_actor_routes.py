@@ -10,11 +10,13 @@ import pytest
 from millpond.node.actor_routes import ActorRoutes
 from millpond.node.actor_service import ActorService
 from millpond.scheduler.queue import LeaseQueue
+from millpond.scheduler.resources import UNIT, pack_shape
 from millpond.wire import messages as m
 
 HERE, THERE, YONDER = b"nod1", b"nod2", b"nod3"
 OWNER, CALLER, FAR_CALLER = HERE + b"driv", HERE + b"work", YONDER + b"work"
-ACTOR = OWNER + b"00000001"
+ACTOR, OTHER_ACTOR = OWNER + b"00000001", OWNER + b"00000002"
+GPU = pack_shape({"GPU": UNIT})
 #: an actor whose home is another node, and its owner
 THEIR_OWNER = YONDER + b"driv"
 THEIRS = THEIR_OWNER + b"00000001"
@@ -44,12 +46,17 @@ class World:
         self.later: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
         here = cast("Any", self)
         self.routes = ActorRoutes(self.actors, here, here, self.peer, here)
+        self.looks = 0
+        self.routes.look_later = self.look
 
     def peer(self, process_id: bytes) -> Any:
         return self.processes.get(process_id)
 
     def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
         self.later.append((delay, call, args))
+
+    def look(self) -> None:
+        self.looks += 1
 
     def place(self, task: m.Task, shape: bytes) -> bytes | None:
         return self.target
@@ -62,9 +69,9 @@ class World:
     def say(self, process_id: bytes, message: Any) -> None:
         self.routes.handlers[type(message)](self.processes[process_id], message)
 
-    def create(self, max_restarts: int = 0) -> m.CreateActor:
-        task = m.Task(ACTOR, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=OWNER)
-        message = m.CreateActor(task, b"\x90", 1, b"", max_restarts)
+    def create(self, max_restarts: int = 0, actor_id: bytes = ACTOR) -> m.CreateActor:
+        task = m.Task(actor_id, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=OWNER)
+        message = m.CreateActor(task, GPU, 1, b"", max_restarts)
         self.say(OWNER, message)
         return message
 
@@ -139,23 +146,61 @@ def test_an_actor_that_may_be_restarted_runs_elsewhere_when_its_node_is_lost(wor
     assert world.heard(OWNER) == []
 
 
-def test_an_actor_that_no_node_can_run_waits_for_one_that_can(world: World) -> None:
+def test_an_actor_that_no_node_can_run_waits_at_its_home_for_one_that_can(world: World) -> None:
     world.target = None
     creation = world.create()
-    assert (world.sent, world.queue.waiting) == ([], 0)
-    world.target = YONDER
-    world.routes.node_joined()
-    world.routes.node_joined()
-    assert world.sent == [(YONDER, HERE, m.RunActor(creation, 0))]
+    assert (world.sent, world.queue.waiting, world.looks) == ([], 1, 1)
+    world.actors.hand_on(ACTOR, YONDER)
+    assert (world.sent, world.queue.waiting) == ([(YONDER, HERE, m.RunActor(creation, 0, 1))], 0)
 
 
 def test_an_actor_that_is_ended_while_no_node_can_run_it_is_not_run_later(world: World) -> None:
     world.target = None
     world.create()
     world.say(CALLER, m.KillActor(ACTOR, "it was killed"))
-    world.target = YONDER
-    world.routes.node_joined()
+    assert world.queue.waiting == 0
+    world.actors.hand_on(ACTOR, YONDER)
     assert world.sent == []
+
+
+def test_what_only_other_nodes_could_run_dies_when_there_can_be_no_others(world: World) -> None:
+    alone = m.Alone({"CPU": UNIT}, "the head is gone")
+    world.target = None
+    world.create(-1)
+    world.routes.be_alone(m.Alone({"GPU": UNIT}, "this has all"))
+    assert (world.heard(OWNER), world.queue.waiting) == ([], 1)
+    world.routes.be_alone(alone)
+    (lost,) = world.heard(OWNER)
+    assert "1 of resource 'GPU', this node has 0, and it is on its own: the head" in lost.reason
+    assert world.queue.waiting == 0
+    world.create(-1, OTHER_ACTOR)
+    assert [type(each) for each in world.heard(OWNER)] == [m.TaskLost] * 2
+    assert world.queue.waiting == 0
+
+
+def test_an_actor_that_waits_elsewhere_is_handed_on_by_its_home(world: World) -> None:
+    creation = world.create()
+    world.sent.clear()
+    world.say(THERE, m.HandOnActor(ACTOR, 0, YONDER))
+    assert world.sent == [(YONDER, HERE, m.RunActor(creation, 0, 1))]
+    world.say(CALLER, m.KillActor(ACTOR, "it was killed"))
+    assert world.sent[1:] == [(YONDER, HERE, m.EndActor(ACTOR, 0, "it was killed"))]
+
+
+def test_an_actor_that_is_handed_on_to_a_lost_node_waits_at_its_home(world: World) -> None:
+    world.create()
+    world.members.discard(YONDER)
+    world.say(THERE, m.HandOnActor(ACTOR, 0, YONDER))
+    assert world.queue.waiting == 1
+
+
+def test_all_actors_that_wait_here_are_looked_at_in_turn(world: World) -> None:
+    actors = [THEIR_OWNER + bytes([number]) * 8 for number in range(3)]
+    for actor_id in actors:
+        task = m.Task(actor_id, 0, b"f", "A.__init__", b"", kind=m.ACTOR_CREATE, caller=THEIR_OWNER)
+        world.say(THERE, m.RunActor(m.CreateActor(task, b"\x90", 1, b""), 0))
+    seen = [next(world.actors.waiting()).creation.task.task_id for _ in range(4)]
+    assert seen == [*actors, actors[0]]
 
 
 def test_a_constructor_that_crashes_twice_in_a_row_is_run_later(world: World) -> None:

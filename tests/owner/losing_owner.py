@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from millpond.owner.alone import Alone
 from millpond.owner.inline_budget import InlineBudget
 from millpond.owner.objects import Entry, Freed, ObjectTable
 from millpond.owner.rebuilding import Rebuilding
@@ -50,6 +51,7 @@ class Owner:
         self.ids = ObjectIds(ME)
         self.objects = ObjectTable(ME, self.dead.append, InlineBudget(1 << 30))
         self.actor_calls = NoActors()
+        self.alone = Alone(self)  # type: ignore[arg-type]
         self.submission = Submission(self)  # type: ignore[arg-type]
         self.rebuilding = Rebuilding(self)  # type: ignore[arg-type]
         self.node = self

@@ -116,6 +116,16 @@ def test_a_long_task_behind_tiny_ones_waits_for_an_idle_worker() -> None:
     assert own.assign() == {2: [long]}
 
 
+def test_what_cannot_run_is_taken_out_and_no_more_leases_are_asked_for() -> None:
+    own = Pool()
+    first, cancelled, last = own.push(3)
+    assert own.pool.leases_to_request() == 3
+    cancelled.state = DONE
+    assert own.pool.take_all() == [first, last]
+    assert own.pool.leases_to_request() is None
+    assert own.pool.withdraw_request()
+
+
 def test_tasks_start_in_the_order_of_their_submission_not_of_getting_ready() -> None:
     own = Pool(workers=1)
     first, second = own.task(), own.task()

@@ -44,6 +44,24 @@ def test_who_must_not_be_handed_on_is_served() -> None:
     assert begin(fanout, B) == b""  # its call broke, and nobody has noticed yet
 
 
+def test_who_cannot_be_served_by_others_is_served_by_who_handed_it_on() -> None:
+    root, reader = Fanout(2), PullQueue(1 << 20, random.Random(0))
+    for other in (A, B):  # they receive it, and have nothing for others yet
+        assert begin(root, other) == b""
+    (fetch,) = reader.add(X, 100, [_ROOT])
+    asked = []
+    while isinstance(fetch, Fetch) and len(asked) < 10:
+        asked.append(fetch.node_id)
+        if fetch.node_id != _ROOT:
+            (fetch,) = reader.failed(X, 0, "it is only coming in there")
+            continue
+        instead = begin(root, C, direct=fetch.direct)
+        if not instead:
+            break
+        (fetch,) = reader.handed_on(X, instead)
+    assert asked == [_ROOT, A, _ROOT]
+
+
 def test_objects_have_nothing_to_do_with_each_other() -> None:
     fanout = Fanout(1)
     assert begin(fanout, A) == begin(fanout, A, Y) == b""

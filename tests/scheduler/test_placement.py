@@ -261,6 +261,8 @@ def test_how_busy_cpus_are_is_no_matter_to_what_needs_none() -> None:
 
 def test_what_actors_have_taken_all_cpus_of_gets_no_task_that_needs_one() -> None:
     placement = cluster({A: Load(9, 4, 1.0, GB), B: IDLE})
+    placement.report(B, Load(0, 1, 0.0, GB))
+    assert placement.choose(Need({"CPU": 2 * UNIT}, {}), nowhere) == A
     placement.report(B, Load(0, 0, 0.0, GB))
     assert placement.choose(need(), nowhere) == A
     placement.report(A, Load(0, 0, 0.0, GB))

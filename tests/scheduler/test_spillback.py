@@ -85,6 +85,12 @@ def test_what_actors_block_goes_wherever_it_can_be_run() -> None:
     assert list(handed_on(cluster(there=full_of_actors), A, idle, [task(stuck=True)])) == []
 
 
+def test_what_is_stuck_leaves_room_for_others() -> None:
+    here = replace(IDLE, tasks=8)  # what is stuck is not among them
+    waiting = [*(task(key, stuck=True) for key in range(4)), task(4)]
+    assert len(list(handed_on(cluster(), A, here, waiting))) == 5
+
+
 def test_a_queue_that_stands_still_is_left_for_an_idle_node_and_not_returned_to() -> None:
     argument, where = {b"x": GB // 100}, {b"x": {A: True}}
     waiting = [Waiting(0, Need({"CPU": UNIT}, argument), where.__getitem__, 0)]

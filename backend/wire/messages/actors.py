@@ -21,6 +21,7 @@ __all__ = [
     "EndActor",
     "FindActor",
     "FreeName",
+    "HandOnActor",
     "KillActor",
     "ListActorNames",
     "LocateActor",
@@ -99,6 +100,16 @@ class RunActor(msgspec.Struct, array_like=True, tag=51):
     creation: CreateActor
     #: how often it was restarted before
     incarnation: int
+    #: how often this incarnation was handed on by a node
+    moves: int = 0
+
+
+class HandOnActor(msgspec.Struct, array_like=True, tag=106):
+    """Answers RunActor: it waits here, and I let go of it; have that node run it, sooner."""
+
+    actor_id: bytes
+    incarnation: int
+    node_id: bytes
 
 
 class EndActor(msgspec.Struct, array_like=True, tag=52):
@@ -181,6 +192,7 @@ ActorMessage = (
     | KillActor
     | DropActor
     | RunActor
+    | HandOnActor
     | EndActor
     | ActorStarted
     | ActorEnded

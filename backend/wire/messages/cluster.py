@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from millpond.scheduler.placement import Load
+from millpond.scheduler.resources import EXPECTED_MEMORY, quantity, unpack_shape
 
 __all__ = [
+    "Alone",
     "ClusterMessage",
     "ClusterSettings",
     "ClusterState",
@@ -192,8 +194,29 @@ class NodeLost(msgspec.Struct, array_like=True, tag=81):
     reason: str
 
 
+class Alone(msgspec.Struct, array_like=True, tag=84):
+    """Node to its processes: it has lost its cluster, and no other node will ever join it."""
+
+    #: of the node, in counted units
+    resources: dict[str, int]
+    #: why it is alone
+    reason: str
+
+    def forbids(self, shape: bytes) -> str:
+        """Return why something of a packed shape can never run; empty if it can."""
+        for name, needed in unpack_shape(shape).items():
+            total = self.resources.get(name, 0)
+            if needed > total and name != EXPECTED_MEMORY:
+                return (
+                    f"it needs {quantity(needed):g} of resource {name!r}, this node has "
+                    f"{quantity(total):g}, and it is on its own: {self.reason}"
+                )
+        return ""
+
+
 ClusterMessage = (
     Routed
+    | Alone
     | NodeLost
     | Joined
     | OpenPort
