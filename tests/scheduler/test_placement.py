@@ -144,7 +144,7 @@ def test_more_shapes_are_asked_for_than_are_remembered() -> None:
         assert int(node[1:]) >= cpus
     placement.leave(b"n99")
     placement.report(b"n98", Load(0, 0, 1.0, GB))
-    placement.join(b"n100", {"CPU": 100 * UNIT}, IDLE)
+    placement.join(b"n100", {"CPU": 100 * UNIT}, Load(0, 100, 1.0, GB))
     placement.validate()
     assert placement.choose(Need({"CPU": 98 * UNIT}, {}), nowhere) == b"n100"
 
