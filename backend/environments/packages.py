@@ -7,13 +7,12 @@ followed: where a package goes, there is nothing for them to point to.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -32,7 +31,7 @@ __all__ = [
     "list_directory",
     "list_module",
     "read_package",
-    "unpack_once",
+    "unpack",
 ]
 
 #: of the files of a package
@@ -212,37 +211,18 @@ def _chunks(listed: Listed) -> Iterator[bytes]:
             left -= len(chunk)
 
 
-def unpack_once(
-    root: Path, digest: bytes, fetch: Callable[[], tuple[Sequence[Entry], memoryview]]
-) -> Path:
-    """Return the directory of a package; unpack it if no process of this node did.
-
-    Args:
-        root: where the node's packages are.
-        digest: of the package.
-        fetch: gets its entries and its bytes.
+def unpack(directory: Path, entries: Sequence[Entry], data: memoryview) -> None:
+    """Make a directory of a package; it is there when all of it is.
 
     Raises:
         OSError: it cannot be written.
     """
-    directory = root / digest.hex()
-    if not directory.is_dir():
-        root.mkdir(exist_ok=True)
-        with (root / f"{digest.hex()}.lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed, also by the death of who has it
-            if not directory.is_dir():
-                partial = root / f"{digest.hex()}.partial"
-                shutil.rmtree(partial, ignore_errors=True)  # of who died while it unpacked
-                _write(partial, *fetch())
-                partial.rename(directory)
-    return directory
-
-
-def _write(directory: Path, entries: Sequence[Entry], data: memoryview) -> None:
-    directory.mkdir()
+    partial = directory.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of somebody who died or failed
+    partial.mkdir()
     position = 0
     for path, size, executable in entries:
-        target = directory / path
+        target = partial / path
         if path.endswith("/"):
             target.mkdir()
             continue
@@ -250,6 +230,7 @@ def _write(directory: Path, entries: Sequence[Entry], data: memoryview) -> None:
         position += size
         if executable:
             target.chmod(0o755)
+    partial.rename(directory)
 
 
 def _host() -> str:

@@ -31,6 +31,7 @@ from .access import Access
 from .actor_calls import ActorCalls
 from .afar import Afar
 from .descriptions import describe
+from .environments import Environments
 from .functions import ExportedFunctions
 from .heavy_imports import HeavyImports
 from .inline_budget import InlineBudget
@@ -96,6 +97,7 @@ class Runtime:
         #: what the node wants the user warned of; only a driver gets any
         self.notices = Notices()
         self.functions = ExportedFunctions()
+        self.environments = Environments(self)
         self._heavy_imports = heavy_imports
         self.releaser = Releaser(self)
         self.objects = ObjectTable(b"", self.releaser.dropped, InlineBudget(mapping.capacity))
@@ -136,7 +138,8 @@ class Runtime:
             **self.afar.handlers,
         }
         answers = (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState)
-        for answer in (*answers, ClusterState, PortOpened, m.ActorFound, m.ActorNames):
+        further = (ClusterState, PortOpened, m.ActorFound, m.ActorNames, m.PackageState)
+        for answer in (*answers, *further):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
 
     # --- functions ---

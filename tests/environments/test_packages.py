@@ -3,19 +3,16 @@ from __future__ import annotations
 import os
 import pickle
 import stat
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from millpond.environments.packages import (
     Contents,
-    Entry,
     list_directory,
     list_module,
     read_package,
-    unpack_once,
+    unpack,
 )
 from millpond.errors import RuntimeEnvError
 
@@ -31,8 +28,9 @@ def packed(directory: Path, *excludes: str) -> Contents:
     return read_package(list_directory(str(directory), excludes), str(directory.parent))
 
 
-def unpacked(contents: Contents, root: Path) -> Path:
-    return unpack_once(root, contents.digest, lambda: (contents.entries, memoryview(contents.data)))
+def unpacked(contents: Contents, directory: Path) -> Path:
+    unpack(directory, contents.entries, memoryview(contents.data))
+    return directory
 
 
 def files_below(root: Path) -> dict[str, str]:
@@ -115,13 +113,12 @@ def test_links_are_followed(tmp_path: Path) -> None:
 
 def test_a_module_is_packed_under_its_name(tmp_path: Path) -> None:
     write(tmp_path, {"tool/__init__.py": "", "tool/part/x.py": "1", "one.py": "2", "other.py": ""})
-    (tmp_path / "node").mkdir()
     for name, expected in (
         ("tool", {"tool/__init__.py": "", "tool/part/x.py": "1"}),
         ("one.py", {"one.py": "2"}),
     ):
         contents = read_package(list_module(str(tmp_path / name)), str(tmp_path))
-        assert files_below(unpacked(contents, tmp_path / "node")) == expected
+        assert files_below(unpacked(contents, tmp_path / f"node of {name}")) == expected
 
 
 def test_a_name_that_is_no_text_is_packed(tmp_path: Path) -> None:
@@ -180,38 +177,16 @@ def test_a_file_that_grows_is_cut_where_it_was_listed(tmp_path: Path) -> None:
     assert bytes(contents.data) == b"12345123"
 
 
-def test_it_is_unpacked_once_however_many_want_it(tmp_path: Path) -> None:
-    contents = packed(write(tmp_path / "code", FILES))
-    fetched = []
-    begun = threading.Barrier(4)
-
-    def fetch() -> tuple[Sequence[Entry], memoryview]:
-        fetched.append(1)
-        return contents.entries, memoryview(contents.data)
-
-    def unpack() -> None:
-        begun.wait()
-        directory = unpack_once(tmp_path / "node", contents.digest, fetch)
-        assert files_below(directory) == FILES
-
-    threads = [threading.Thread(target=unpack) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(fetched) == 1
-
-
 def test_what_was_begun_is_done_again(tmp_path: Path) -> None:
     contents = packed(write(tmp_path / "code", FILES))
-    root = tmp_path / "node"
+    write(tmp_path / "node.partial", {"main.py": "half", "leftover": ""})
+    assert files_below(unpacked(contents, tmp_path / "node")) == FILES
+    assert not (tmp_path / "node.partial").exists()
 
-    def fail() -> tuple[Sequence[Entry], memoryview]:
-        raise OSError("no way there")
 
-    with pytest.raises(OSError, match="no way there"):
-        unpack_once(root, contents.digest, fail)
-    partial = root / f"{contents.digest.hex()}.partial"
-    write(partial, {"main.py": "half", "leftover": ""})
-    assert files_below(unpacked(contents, root)) == FILES
-    assert not partial.exists()
+def test_a_directory_is_there_when_all_of_it_is(tmp_path: Path) -> None:
+    contents = packed(write(tmp_path / "code", FILES))
+    (tmp_path / "node.partial").mkdir()
+    with pytest.raises(OSError, match="no/such"):
+        unpack(tmp_path / "node", [*contents.entries, ("no/such", 0, False)], memoryview(b""))
+    assert not (tmp_path / "node").exists()
