@@ -405,9 +405,8 @@ def test_files_that_are_gone_are_named_and_the_session_goes_on(
 ) -> None:
     (code / "large").write_bytes(os.urandom(MIB))
     task = value.options(runtime_env={"working_dir": code})
-    task._exported = task._export(connected_runtime())
-    packages = connected_runtime().environments._packages.values()
-    connected_runtime().node.send(DeleteObjects([package.ref.id for _, package in packages]))
+    ((_, package),) = _packages_of(task)
+    connected_runtime().node.send(DeleteObjects([package.ref.id]))
     with pytest.raises(RuntimeEnvSetupError, match=f"the files of {code} cannot be had: .*lost"):
         millpond.get(task.remote("answers"))
     actor = Reader.options(runtime_env={"working_dir": code}).remote()
@@ -416,6 +415,21 @@ def test_files_that_are_gone_are_named_and_the_session_goes_on(
     assert millpond.get(variable.remote("NAME")) is None
     write(code, {"answers.py": "VALUE = 2"})
     assert millpond.get(value.options(runtime_env={"working_dir": code}).remote("answers")) == 2
+    millpond.shutdown()
+
+
+def test_the_error_is_not_hidden_by_types_that_only_the_files_have(
+    engine: millpond.Context, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(code, {"own_errors.py": "class OwnError(Exception):\n    pass"})
+    (code / "large").write_bytes(os.urandom(MIB))
+    monkeypatch.syspath_prepend(code)
+    own = importlib.import_module("own_errors").OwnError
+    task = value.options(runtime_env={"working_dir": code}, retry_exceptions=[own])
+    ((_, package),) = _packages_of(task)
+    connected_runtime().node.send(DeleteObjects([package.ref.id]))
+    with pytest.raises(RuntimeEnvSetupError, match="cannot be had"):
+        millpond.get(task.remote("answers"))
     millpond.shutdown()
 
 
@@ -434,6 +448,7 @@ def test_a_disk_that_takes_no_files_is_an_error_of_the_task(
 
 
 def _packages_of(task: Any) -> list[Any]:
+    """Export a task before its first call; return what was packed then."""
     runtime = connected_runtime()
     task._exported = task._export(runtime)
     return list(runtime.environments._packages.values())

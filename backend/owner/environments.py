@@ -66,6 +66,8 @@ class Environments:
         """This process has an environment from now on, and gives it to its tasks."""
         refs = [package.ref for package in environment.packages()]
         self.own, self._own_id = environment, environment.id
+        if environment.env_vars:
+            self._runtime.heavy_imports.ignore()  # workers like it are forked without libraries
         self._runtime.functions.publish(self._own_id, pickled, refs)
 
     def _merged(self, described: RuntimeEnv) -> Environment:

@@ -98,7 +98,7 @@ class Runtime:
         self.notices = Notices()
         self.functions = ExportedFunctions()
         self.environments = Environments(self)
-        self._heavy_imports = heavy_imports
+        self.heavy_imports = heavy_imports
         self.releaser = Releaser(self)
         self.objects = ObjectTable(b"", self.releaser.dropped, InlineBudget(mapping.capacity))
         self.submission = Submission(self)
@@ -155,7 +155,7 @@ class Runtime:
 
     def tell_heavy_imports(self) -> None:
         """Have new workers import what this process has imported since the last call."""
-        modules = self._heavy_imports.met()
+        modules = self.heavy_imports.met()
         if modules:
             self.node.send(m.Preload(modules))
 
