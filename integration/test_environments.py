@@ -454,7 +454,11 @@ def _packages_of(task: Any) -> list[Any]:
     return list(runtime.environments._packages.values())
 
 
-def test_idle_workers_of_an_environment_end_with_who_needed_it(engine: millpond.Context) -> None:
+def test_idle_workers_of_an_environment_end_with_who_needed_it(
+    start: Callable[..., millpond.Context],
+) -> None:
+    start(num_cpus=4)  # as many may be idle, so it is not in the way
+
     @millpond.remote
     class Submitter:
         def submit(self) -> Any:
@@ -463,6 +467,7 @@ def test_idle_workers_of_an_environment_end_with_who_needed_it(engine: millpond.
 
     submitter = Submitter.remote()
     pid = millpond.get(submitter.submit.remote())
+    millpond.get(process.options(num_cpus=4).remote())  # so nobody has a lease of it
     assert psutil.pid_exists(pid)
     millpond.kill(submitter)
     eventually(lambda: not psutil.pid_exists(pid), "the worker has ended")
