@@ -35,6 +35,8 @@ __all__ = [
     "ProtocolError",
     "RemoteTraceback",
     "ResourceError",
+    "RuntimeEnvError",
+    "RuntimeEnvSetupError",
     "SerializationError",
     "SessionNotFoundError",
     "SpillUnavailableError",
@@ -63,6 +65,14 @@ class SessionNotFoundError(MillpondError, LookupError):
 
 class ResourceError(MillpondError, ValueError):
     """A resource request that is malformed, or that no node can ever satisfy."""
+
+
+class RuntimeEnvError(MillpondError, ValueError):
+    """A ``runtime_env`` is wrong, or its files cannot be sent; the text says why."""
+
+
+class RuntimeEnvSetupError(MillpondError):
+    """A worker could not set up the ``runtime_env`` of a task; the text says where and why."""
 
 
 class SerializationError(MillpondError, TypeError):

@@ -21,6 +21,7 @@ Not covered: workers, pins, and messages (the node's).
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping
@@ -32,6 +33,9 @@ from .resources import EXPECTED_MEMORY, UNIT, ResourcePool, slots_of, unpack_sha
 from .waiting import Overtaken, OwnerQueue
 
 __all__ = ["Grant", "Kind", "LeaseQueue", "Request"]
+
+#: the same few again and again; not to be changed
+_unpacked = functools.lru_cache(maxsize=1024)(unpack_shape)
 
 
 class LeaseQueue:
@@ -55,7 +59,6 @@ class LeaseQueue:
         #: owners in the order of their turns
         self._turns: list[bytes] = []
         self._lease_ids = itertools.count(first_lease)
-        self._shapes: dict[bytes, dict[str, int]] = {}
         #: the request that waits for memory
         self._memory_turn: Request | None = None
         #: those who wait for more resources than are free
@@ -401,9 +404,7 @@ class LeaseQueue:
         return owner
 
     def _shape(self, packed: bytes) -> dict[str, int]:
-        shape = self._shapes.get(packed)
-        if shape is None:
-            shape = self._shapes[packed] = unpack_shape(packed)
+        shape = _unpacked(packed)
         return self._with_memory(shape) if EXPECTED_MEMORY in shape else shape
 
     def _with_memory(self, shape: dict[str, int]) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Amounts of resources, exact. A shape is what one task or actor needs.
 
 Amounts are counted in ten-thousandths, so that fractions add up without rounding. A shape
-travels as bytes, which are equal when the shapes are.
+travels as bytes, which are equal when the shapes are. They name the runtime environment, too, since
+a worker serves one environment only; here that is a name and nothing more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = [
     "ResourcePool",
     "amount",
     "covers",
+    "environment_of",
     "expecting",
     "pack_shape",
     "quantity",
@@ -33,6 +35,14 @@ EXPECTED_MEMORY = "expected memory"
 _LARGEST = 2**63 // UNIT // 2
 
 Shape = dict[str, int]
+
+
+class _Packed(msgspec.Struct, array_like=True, omit_defaults=True):
+    amounts: list[tuple[str, int]]
+    environment: bytes = b""
+
+
+_decoder = msgspec.msgpack.Decoder(_Packed)
 
 
 def amount(name: str, value: object) -> int:
@@ -69,14 +79,27 @@ def slots_of(resources: Mapping[str, int]) -> int:
     return resources.get("CPU", 0) // UNIT
 
 
-def pack_shape(shape: Mapping[str, int]) -> bytes:
-    """Return a shape as bytes; amounts of zero do not matter."""
-    return msgspec.msgpack.encode(sorted((name, n) for name, n in shape.items() if n))
+def pack_shape(shape: Mapping[str, int], environment: bytes = b"") -> bytes:
+    """Return a shape as bytes; amounts of zero do not matter.
+
+    Args:
+        shape: name -> counted units.
+        environment: id of the runtime environment that the worker must have; empty: none.
+    """
+    amounts = sorted((name, n) for name, n in shape.items() if n)
+    return msgspec.msgpack.encode(_Packed(amounts, environment))
 
 
 def unpack_shape(packed: bytes) -> Shape:
-    """Return the shape that `pack_shape` packed."""
-    return dict(msgspec.msgpack.decode(packed, type=list[tuple[str, int]]))
+    """Return the amounts that `pack_shape` packed."""
+    return dict(_decoder.decode(packed).amounts)
+
+
+@functools.lru_cache(maxsize=1024)
+def environment_of(packed: bytes) -> bytes:
+    """Return the id of the runtime environment that `pack_shape` packed."""
+    environment: bytes = _decoder.decode(packed).environment
+    return environment
 
 
 @functools.lru_cache(maxsize=1024)
@@ -88,7 +111,7 @@ def expecting(packed: bytes, memory: int) -> bytes:
     shape = unpack_shape(packed)
     if "memory" in shape or shape.get(EXPECTED_MEMORY, 0) >= memory:
         return packed
-    return pack_shape({**shape, EXPECTED_MEMORY: memory})
+    return pack_shape({**shape, EXPECTED_MEMORY: memory}, environment_of(packed))
 
 
 def covers(amounts: Mapping[str, int], shape: Mapping[str, int]) -> bool:

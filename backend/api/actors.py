@@ -48,16 +48,19 @@ class ActorClass:
             ActorNameTakenError: another actor has the name.
             SerializationError: the class or an argument cannot be pickled.
             ResourceError: no node can ever provide what the actor asks for.
+            RuntimeEnvError: files of its ``runtime_env`` cannot be sent.
         """
         runtime = connected_runtime()
         options = self._options
+        environment = runtime.environments.export(options.runtime_env)
         task = PendingTask(
             runtime.ids.reserve(1),
             runtime.export(self._class),
             f"{self._name}.__init__",
-            options.shape(0, runtime.resources, runtime.other_resources),
+            options.shape(0, runtime.resources, runtime.other_resources, environment),
             kind=m.ACTOR_CREATE,
             memory=options.declared_memory(),
+            environment=environment,
         )
         attach_arguments(runtime, task, args, kwargs)
         methods = [

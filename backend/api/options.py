@@ -10,6 +10,7 @@ import cloudpickle
 
 from millpond.scheduler.resources import EXPECTED_MEMORY, amount, covers, pack_shape, quantity
 
+from ..environments.description import RuntimeEnv
 from ..errors import ResourceError
 
 __all__ = ["ActorOptions", "TaskOptions"]
@@ -24,6 +25,7 @@ class _Resources:
     memory: float | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     name: str | None = None
+    runtime_env: Mapping[str, Any] | RuntimeEnv | None = None
 
     def declared_memory(self) -> int:
         """Return the bytes of heap that it says it needs, 0 when it does not say."""
@@ -34,6 +36,7 @@ class _Resources:
         default_cpus: float,
         total: Mapping[str, int],
         others: Callable[[], Sequence[Mapping[str, int]]] = tuple,
+        environment: bytes = b"",
     ) -> bytes:
         """Return the packed resources.
 
@@ -41,6 +44,7 @@ class _Resources:
             default_cpus: CPUs, where the options do not say.
             total: what this machine has, in counted units.
             others: tells the same of the other nodes of the cluster.
+            environment: id of the runtime environment that the worker must have.
 
         Raises:
             ResourceError: no node can ever provide them.
@@ -57,7 +61,7 @@ class _Resources:
                     f"machine has {quantity(total.get(name, 0)):g}{none}: ask for less, or give "
                     "millpond.init more"
                 )
-        return pack_shape(shape)
+        return pack_shape(shape, environment)
 
 
 def _counted(options: _Resources, default_cpus: float) -> dict[str, int]:
@@ -83,6 +87,7 @@ def _check_common(options: _Resources) -> None:
             )
     if given.name is not None and not isinstance(given.name, str):
         raise TypeError(f"name must be a string, it is {options.name!r}")
+    object.__setattr__(options, "runtime_env", RuntimeEnv.checked(given.runtime_env))
     _counted(options, 1)
 
 
@@ -106,6 +111,8 @@ class TaskOptions(_Resources):
             the limits of all tasks together.
         resources: custom resources, name -> amount.
         name: shown in errors and logs instead of the function's name.
+        runtime_env: what the task finds in its process, as in `millpond.init`. What it does not say
+            is as in the task that submits it, or else as in `millpond.init`.
         num_returns: values it returns (1); with n > 1 `remote` gives n refs.
         max_retries: further attempts after a worker died (3); -1 for no limit. With 0 a result
             that was lost is not rebuilt either, since that means to run the task again.
@@ -154,6 +161,7 @@ class ActorOptions(_Resources):
             its start to its end. No two actors have the same.
         get_if_exists: give a handle of the actor that has the name, if there is one, instead of
             `ActorNameTakenError`.
+        runtime_env: what the actor finds in its process, as for tasks.
         max_restarts: how often the actor is constructed again, with the same arguments and on any
             node that has its resources, after its process was lost (0); -1 for no limit. Its state
             is that of a new object. Not after its constructor raised an exception.

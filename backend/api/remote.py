@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from ..owner.functions import describe_callable
+from ..owner.runtime import Runtime
 from ..owner.tasks import PendingTask
 from .actors import ActorClass
 from .arguments import attach_arguments
@@ -33,6 +34,7 @@ def remote(target: Any = None, **options: Any) -> Any:
     Raises:
         TypeError: ``target`` is neither, or an option does not exist.
         ResourceError: an amount is negative, not finite, or not a number.
+        RuntimeEnvError: ``runtime_env`` is wrong.
     """
     if target is None:
         if not options:
@@ -53,8 +55,8 @@ class RemoteFunction:
         self._options = options
         self._name = options.name or describe_callable(function)
         self._retry_exceptions = options.packed_retry_exceptions()
-        #: id of the process it was exported in, with its function id and shape there
-        self._exported: tuple[bytes, bytes, bytes] | None = None
+        #: id of the process it was exported in, with its function id, shape and environment there
+        self._exported: tuple[bytes, bytes, bytes, bytes] | None = None
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -84,13 +86,12 @@ class RemoteFunction:
         Raises:
             SerializationError: the function or an argument cannot be pickled.
             ResourceError: the machine can never provide what the task asks for.
+            RuntimeEnvError: files of its ``runtime_env`` cannot be sent.
         """
         runtime = connected_runtime()
         exported = self._exported
         if exported is None or exported[0] != runtime.process_id:
-            function_id = runtime.export(self._function)
-            shape = self._options.shape(1, runtime.resources, runtime.other_resources)
-            exported = self._exported = (runtime.process_id, function_id, shape)
+            exported = self._exported = self._export(runtime)
         options = self._options
         count = options.num_returns
         task = PendingTask(
@@ -102,12 +103,20 @@ class RemoteFunction:
             retry_exceptions=self._retry_exceptions,
             memory=options.declared_memory(),
             in_order=options.in_order,
+            environment=exported[3],
         )
         attach_arguments(runtime, task, args, kwargs)
         refs = runtime.submission.submit(task, count)
         if count == 1:
             return refs[0]
         return refs if count else None
+
+    def _export(self, runtime: Runtime) -> tuple[bytes, bytes, bytes, bytes]:
+        function_id = runtime.export(self._function)
+        options = self._options
+        environment = runtime.environments.export(options.runtime_env)
+        shape = options.shape(1, runtime.resources, runtime.other_resources, environment)
+        return runtime.process_id, function_id, shape, environment
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteFunction, (self._function, self._options)

@@ -100,6 +100,12 @@ class Session:
         self.runtime.handlers[m.ShutdownDone] = lambda *_: self._stopped.set()
         self.runtime.on_node_gone = self._stopped.set
         self.runtime.start(driver_of(self.node.node_id), self.node.connection)
+        if settings.runtime_env is not None:
+            try:
+                self.runtime.environments.inherit(settings.runtime_env)
+            except BaseException:
+                self.stop()
+                raise
 
     def stop(self) -> None:
         """End everything this session started."""
@@ -139,6 +145,7 @@ def init(
     log_to_driver: bool | None = None,
     memory: int | None = None,
     memory_threshold: float | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
 ) -> Context:
     """Start the engine on this machine, and join a cluster if there is one to join.
 
@@ -164,11 +171,16 @@ def init(
             has beside the object store and a reserve; then only the machine's limit is enforced).
         memory_threshold: part of the memory of the machine, or of the container this runs in, at
             which a task is stopped before the kernel kills something (0.95).
+        runtime_env: what tasks and actors find in their processes, on every machine: a dict with
+            ``env_vars``, a dict of environment variables; ``working_dir``, a directory of which
+            they run in a copy, without what ``excludes`` says; ``py_modules``, modules and packages
+            that they can import. The guide on environments tells more.
 
     Raises:
         ClusterError: the cluster cannot be joined; the subclasses say why.
         ConfigurationError: a setting is wrong, or other than those of the running session.
         OutOfDiskError: the spill directory is full.
+        RuntimeEnvError: ``runtime_env`` is wrong, or its files cannot be sent.
         NotInitializedError: this is a forked child of a process that runs the engine.
     """
     global _session
@@ -188,6 +200,7 @@ def init(
             "log_to_driver": log_to_driver,
             "memory": memory,
             "memory_threshold": memory_threshold,
+            "runtime_env": runtime_env,
         }
         settings = Settings.checked(
             num_cpus,
@@ -199,6 +212,7 @@ def init(
             memory=memory,
             memory_threshold=memory_threshold,
             address=address,
+            runtime_env=runtime_env,
         )
         if _session is not None:
             other = _difference(_session.settings, settings, given)

@@ -11,6 +11,7 @@ import psutil
 
 from millpond.scheduler.resources import EXPECTED_MEMORY, amount
 
+from ..environments.description import RuntimeEnv
 from ..errors import ConfigurationError
 from ..node.cgroup import limited_groups
 from .spill_options import SpillOptions, checked_spill
@@ -53,6 +54,8 @@ class Settings:
     memory_threshold: float = _MEMORY_THRESHOLD
     #: host:port of the head of the cluster to join; None: of this machine alone
     address: str | None = None
+    #: what all tasks and actors find in their processes
+    runtime_env: RuntimeEnv | None = None
 
     @classmethod
     def checked(
@@ -67,11 +70,13 @@ class Settings:
         memory: int | None = None,
         memory_threshold: float | None = None,
         address: str | None = None,
+        runtime_env: object = None,
     ) -> Settings:
         """Check and complete the arguments of `millpond.init`.
 
         Raises:
             ConfigurationError: one of them is wrong.
+            RuntimeEnvError: ``runtime_env`` is.
         """
         machine = machine_memory()
         if object_store_memory is None:
@@ -88,6 +93,7 @@ class Settings:
             memory,
             _MEMORY_THRESHOLD if memory_threshold is None else memory_threshold,
             address or os.environ.get("MILLPOND_ADDRESS") or None,
+            RuntimeEnv.checked(runtime_env),
         )
         settings._check(machine)
         return settings

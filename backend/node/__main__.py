@@ -39,6 +39,7 @@ from .lookahead import Lookahead
 from .memory_report import MemoryReporter
 from .memory_service import MemoryService
 from .object_service import ObjectService
+from .package_service import PackageService
 from .server import NodeServer, Peer
 from .spill_storage import open_storage, spill_places
 from .stalemate import StalemateFinder
@@ -178,6 +179,7 @@ async def _serve(
     server.tasks.pool = server.actors.pool = server.pool
     server.tasks.actors = server.actors
     server.memory = MemoryService(queue, server.tasks.pump, server.pool, loop, settings)
+    server.packages = PackageService(settings.session_dir, server.peer, loop)
     far = FarService(server, server.cluster, loop)
     server.tasks.stalemate = StalemateFinder(
         far.ask_all, server.objects.waits_for_room, server.objects.recheck, loop

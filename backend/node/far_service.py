@@ -222,6 +222,7 @@ class FarService:
             self._server.drop_process(process_id)
             self.actors.process_died(process_id)
         self._server.objects.drop_process(node_id)  # what all the others owned, too
+        self._server.packages.gone(node_id)
         self._server.reporter.process_died(node_id)
         self.actors.node_lost(node_id, reason)
         self.names.gone(node_id)

@@ -26,6 +26,7 @@ from .lookahead import Lookahead
 from .memory_report import MemoryReporter
 from .memory_service import MemoryService
 from .object_service import ObjectService
+from .package_service import PackageService
 from .task_service import TaskService
 from .worker_pool import Worker, WorkerPool
 
@@ -127,6 +128,7 @@ class NodeServer:
         self.reporter: MemoryReporter
         self.cluster: ClusterService
         self.far: FarService
+        self.packages: PackageService
         #: done when the node may exit
         self.finished: asyncio.Future[None] = loop.create_future()
         self._shutting_down = False
@@ -161,7 +163,7 @@ class NodeServer:
     def join(self, far: FarService) -> None:
         """Be one of several nodes, or the only one."""
         self.far = far
-        self._handlers.update(far.handlers)
+        self._handlers.update({**far.handlers, **self.packages.handlers})
 
     def expect_driver(self) -> Peer:
         """Return the peer of the driver, whose end counts before it has said a word."""
@@ -216,6 +218,7 @@ class NodeServer:
         """A process of this node or another one is gone: what it had, and waited for, goes."""
         self.objects.drop_process(process_id)
         self.tasks.process_died(process_id)
+        self.packages.gone(process_id)
 
     def tell_driver(self, message: msgspec.Struct) -> None:
         """Send a message to the driver of this node, if it has one."""

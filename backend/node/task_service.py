@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from millpond.scheduler.learned import LearnedMemory, LearnedOutputs
 from millpond.scheduler.queue import Grant, Kind, LeaseQueue, Request
-from millpond.scheduler.resources import UNIT, expecting
+from millpond.scheduler.resources import UNIT, environment_of, expecting
 from millpond.scheduler.run_times import RunTimes
 
 from ..wire import messages as m
@@ -250,13 +250,14 @@ class TaskService:
         for key, node_task in list(self._tasks.items()):
             if node_task.owner == process_id and key not in self.queue.grants:
                 del self._tasks[key]
+        self.pool.owner_died(process_id)
         self.pump()
 
     def recall_retired(self) -> None:
         """Ask back the leases of workers that lack the newest zygote's modules."""
         for worker in self.pool.workers.values():
             grant = self.queue.grants.get(worker.grant_key)
-            if worker.zygote.retired and grant is not None and grant.kind is Kind.LEASE:
+            if worker.outdated and grant is not None and grant.kind is Kind.LEASE:
                 self._recall(grant)
 
     # --- grants ---
@@ -268,7 +269,10 @@ class TaskService:
         self._pumping = True
         try:
             for grant in self.queue.next_grants(self.pool.room(), self._reacting):
-                self.pool.acquire(lambda worker, grant=grant: self._start(grant, worker))  # type: ignore[misc]
+                self.pool.acquire(
+                    environment_of(grant.shape),
+                    lambda worker, grant=grant: self._start(grant, worker),  # type: ignore[misc]
+                )
             for grant in self.queue.recalls():
                 self._recall(grant)
         finally:

@@ -11,14 +11,15 @@ import contextlib
 import os
 import signal
 import socket
-from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import msgspec
 
+from ..environments.description import has_variables
 from ..wire.ids import ProcessIds
 from ..wire.messages import Exit, OutOfMemory
+from .idle_workers import IdleWorkers
 from .logs import LogPipe
 from .zygote import Exited, Fork, Forked, ForkZygote, Kill, Ready, ZygoteMessage, decode
 
@@ -28,14 +29,17 @@ __all__ = ["Worker", "WorkerPool"]
 #: after so many workers in a row that died at once, the next one will too
 _MAX_FAILED_STARTS = 5
 _REPLACED = "replaced by a worker that has more modules imported"
+_GIVES_PLACE = "replaced by a worker of another environment"
 
 
 class Worker:
     """One worker process, from the request to fork it until it is gone."""
 
-    def __init__(self, worker_id: bytes, zygote: _Zygote) -> None:
+    def __init__(self, worker_id: bytes, zygote: _Zygote, environment: bytes) -> None:
         self.worker_id = worker_id
         self.zygote = zygote
+        #: id of the environment of all its tasks
+        self.environment = environment
         self.pid = 0
         #: its connection, once it has said hello
         self.connection: Any = None
@@ -52,13 +56,21 @@ class Worker:
         self.open_pipes = 2
         self.status: int | None = None
 
+    @property
+    def outdated(self) -> bool:
+        """Whether it is to be replaced by one that has more modules imported.
+
+        One that was set up for an environment has imported what it needs.
+        """
+        return self.zygote.retired and not self.environment
+
 
 class _Zygote:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.pid = 0
         self.workers = 0
-        #: nothing new is forked from it
+        #: there is one that has more modules imported
         self.retired = False
 
     def send(self, message: ZygoteMessage, fds: list[int] | None = None) -> None:
@@ -114,11 +126,12 @@ class WorkerPool:
         self._failed_starts = 0
         self.workers: dict[bytes, Worker] = {}
         self._by_pid: dict[int, Worker] = {}
-        self._idle: list[Worker] = []
-        self._takers: deque[Callable[[Worker], None]] = deque()
+        self._idle: IdleWorkers[Worker] = IdleWorkers()
         self._zygotes: list[_Zygote] = []
         self._zygote = self._adopt_zygote(control)
         self._zygote.pid = zygote_pid
+        #: has no modules imported, which may read the variables of an environment when they are
+        self._first_zygote = self._zygote
         self._next_zygote: _Zygote | None = None
         self._modules: list[str] = []
         self._modules_wanted = False
@@ -130,9 +143,9 @@ class WorkerPool:
         """Return how many more grants could get a worker."""
         return len(self._idle) + self.max_workers - len(self.workers)
 
-    def acquire(self, take: Callable[[Worker], None]) -> None:
-        """Call ``take`` with a free worker, now or when one is forked."""
-        self._takers.append(take)
+    def acquire(self, environment: bytes, take: Callable[[Worker], None]) -> None:
+        """Call ``take`` with a free worker of an environment, now or when one is forked."""
+        self._idle.wait(environment, take)
         self._serve_takers()
 
     def release(self, worker: Worker) -> None:
@@ -140,10 +153,10 @@ class WorkerPool:
         worker.grant_key = None
         if worker.worker_id not in self.workers or worker.doom:
             return
-        if worker.zygote.retired:
+        if worker.outdated:
             self._retire(worker, _REPLACED)
             return
-        self._idle.append(worker)
+        self._idle.add(worker)
         self._serve_takers()
         self._trim()
         self._on_idle()
@@ -160,57 +173,68 @@ class WorkerPool:
             return None
         worker.connection = connection
         self._failed_starts = 0
-        if worker.zygote.retired:  # a better one is forked in milliseconds
+        if worker.outdated:  # a better one is forked in milliseconds
             self._retire(worker, _REPLACED)
         else:
-            self._idle.append(worker)
+            self._idle.add(worker)
         self._serve_takers()
         self._trim()
         self._on_idle()
         return worker
 
     def _serve_takers(self) -> None:
-        while self._takers and self._idle:
-            # The most recently used worker is the warmest.
-            worker = self._idle.pop()
+        while (match := self._idle.next_match()) is not None:
+            worker, take = match
             worker.grant_key = worker  # taken; the taker says for what
-            self._takers.popleft()(worker)
-        starting = sum(w.connection is None and not w.doom for w in self.workers.values())
-        for _ in range(len(self._takers) - starting):
-            if len(self.workers) >= self.max_workers:
-                break
-            self._fork()
+            take(worker)
+        if not self._idle.are_awaited:
+            return
+        workers = self.workers.values()
+        coming = (w.environment for w in workers if w.connection is None and not w.doom)
+        lacking = self._idle.lacking(coming)
+        places = max(self.max_workers - len(self.workers), 0)
+        for environment in lacking[:places]:
+            self._fork(environment)
+        short_of_places = len(lacking[places:]) - sum(bool(w.doom) for w in workers)
+        if short_of_places > 0:
+            for worker in self._idle.longest_idle()[:short_of_places]:
+                self._retire(worker, _GIVES_PLACE)
 
     def _trim(self) -> None:
         """End idle workers that are too many, or lack the modules of a newer zygote."""
-        for worker in list(self._idle):
-            cold = worker.zygote.retired
-            if cold or len(self._idle) > self._keep_idle:
+        for worker in self._idle.longest_idle():
+            if worker.outdated or len(self._idle) > self._keep_idle:
                 self._retire(worker, "no longer needed")
-        if not self.closing and not self._takers:
-            usable = sum(not worker.zygote.retired for worker in self.workers.values())
+        if not self.closing and not self._idle.are_awaited:
+            usable = sum(not worker.outdated for worker in self.workers.values())
             if usable < min(self._keep_idle, self.max_workers):
                 self._fork()
 
     def _retire(self, worker: Worker, reason: str) -> None:
         """End an idle worker as soon as nobody holds an object that it owns."""
         worker.doom = worker.doom or reason
-        if worker in self._idle:
-            self._idle.remove(worker)
+        self._idle.discard(worker)
         worker.connection.send(Exit(when_free=True))
+
+    def owner_died(self, owner: bytes) -> None:
+        """Nobody may need the environments of a process that is gone."""
+        for worker in self._idle.longest_idle():
+            if worker.environment and worker.owner == owner:
+                self._retire(worker, "the process that it was set up for is gone")
+        self._trim()
 
     def kill(self, worker: Worker, reason: str) -> None:
         """Kill a worker; `on_died` follows."""
         worker.doom = worker.doom or reason
-        if worker in self._idle:
-            self._idle.remove(worker)
+        self._idle.discard(worker)
         if worker.pid:
             self._tell(worker.zygote, Kill(worker.pid))
 
     # --- processes ---
 
-    def _fork(self) -> None:
-        worker = Worker(self._ids.new(), self._zygote)
+    def _fork(self, environment: bytes = b"") -> None:
+        zygote = self._first_zygote if has_variables(environment) else self._zygote
+        worker = Worker(self._ids.new(), zygote, environment)
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
         err_read, err_write = os.pipe2(os.O_CLOEXEC)
         try:
@@ -235,8 +259,7 @@ class WorkerPool:
     def connection_lost(self, worker: Worker) -> None:
         """The worker's connection ended: so must the worker."""
         worker.disconnected = True
-        if worker in self._idle:
-            self._idle.remove(worker)
+        self._idle.discard(worker)
         self._tell(worker.zygote, Kill(worker.pid))
         self._finish_if_gone(worker)
 
@@ -255,8 +278,7 @@ class WorkerPool:
         if self.workers.pop(worker.worker_id, None) is None:
             return
         self._by_pid.pop(worker.pid, None)
-        if worker in self._idle:
-            self._idle.remove(worker)
+        self._idle.discard(worker)
         worker.zygote.workers -= 1
         self._close_if_unused(worker.zygote)
         reason = worker.doom or describe_exit(worker.status)
@@ -345,6 +367,8 @@ class WorkerPool:
             self._start_next_zygote()
 
     def _close_if_unused(self, zygote: _Zygote) -> None:
+        if zygote is self._first_zygote:
+            return
         if zygote.retired and zygote.workers == 0 and zygote in self._zygotes:
             self._zygotes.remove(zygote)
             self._loop.remove_reader(zygote.control.fileno())
@@ -359,7 +383,7 @@ class WorkerPool:
         zygote.control.close()
         if zygote is self._next_zygote:
             self._next_zygote = None  # the present one goes on without the modules
-        elif zygote is self._zygote:
+        elif zygote in (self._zygote, self._first_zygote):
             self._on_broken("the zygote process, which forks the workers, died")
             return
         for worker in [w for w in self.workers.values() if w.zygote is zygote]:

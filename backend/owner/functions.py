@@ -55,8 +55,12 @@ class ExportedFunctions:
                 self._ids[function] = function_id
         return function_id
 
+    def publish(self, object_id: bytes, blob: bytes, contained: Sequence[Any]) -> None:
+        """Give out a pickle, and keep the refs inside it, under an id that the caller made."""
+        self._blobs.setdefault(object_id, (blob, contained))
+
     def blob(self, function_id: bytes) -> bytes | None:
-        """Return the pickle of an exported function."""
+        """Return the pickle of an exported function, or of what was published under this id."""
         exported = self._blobs.get(function_id)
         return None if exported is None else exported[0]
 

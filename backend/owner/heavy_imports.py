@@ -31,6 +31,10 @@ class HeavyImports:
     def __init__(self, *, follow: bool) -> None:
         self._unmet = set(_WANTED_WITH) if follow else set()
 
+    def ignore(self) -> None:
+        """Notice nothing from now on: what this process imports helps no other."""
+        self._unmet.clear()
+
     def met(self) -> list[str]:
         """Return what workers should have for the sake of modules new since the last call."""
         # This runs after each task.

@@ -13,7 +13,7 @@ from typing import Any
 
 from .tasks import AT_WORKER, READY, FunctionTimes, Group, PendingTask
 
-__all__ = ["Assignment", "LeasePool", "LeasedWorker"]
+__all__ = ["Assignment", "LeasePool", "LeasePools", "LeasedWorker"]
 
 #: seconds of expected work in flight to one worker
 TARGET_LOAD = 0.005
@@ -238,3 +238,20 @@ class LeasePool:
             for task in worker.in_flight.values():
                 assert task.state == AT_WORKER, task.state
                 assert task.lease is worker
+
+
+class LeasePools(dict[bytes, LeasePool]):
+    """The pools of all shapes; one is made when it is looked up first."""
+
+    def __init__(self, times: FunctionTimes) -> None:
+        super().__init__()
+        self._times = times
+
+    def __missing__(self, shape: bytes) -> LeasePool:
+        pool = self[shape] = LeasePool(shape, self._times)
+        return pool
+
+    def drop_if_unused(self, pool: LeasePool) -> None:
+        """Forget a pool if a new one would do as well: environments may make many shapes."""
+        if not (pool.workers or len(pool) or pool.requested):
+            self.pop(pool.shape, None)

@@ -62,6 +62,7 @@ class Recipe:
     __slots__ = (
         "arguments",
         "attempt",
+        "environment",
         "function_id",
         "held",
         "kept",
@@ -81,6 +82,7 @@ class Recipe:
         self.function_id = task.function_id
         self.name = task.name
         self.shape = task.shape
+        self.environment = task.environment
         self.max_retries = task.max_retries
         self.retry_exceptions = task.retry_exceptions
         self.num_returns = task.num_returns

@@ -132,6 +132,7 @@ class Rebuilding:
             recipe.shape,
             retries_left=recipe.max_retries,
             retry_exceptions=recipe.retry_exceptions,
+            environment=recipe.environment,
         )
         task.rerun_of = recipe
         task.lost = frozenset(lost)

@@ -32,6 +32,7 @@ from .actor_calls import ActorCalls
 from .afar import Afar
 from .alone import Alone
 from .descriptions import describe
+from .environments import Environments
 from .functions import ExportedFunctions
 from .heavy_imports import HeavyImports
 from .inline_budget import InlineBudget
@@ -97,7 +98,8 @@ class Runtime:
         #: what the node wants the user warned of; only a driver gets any
         self.notices = Notices()
         self.functions = ExportedFunctions()
-        self._heavy_imports = heavy_imports
+        self.environments = Environments(self)
+        self.heavy_imports = heavy_imports
         self.releaser = Releaser(self)
         self.objects = ObjectTable(b"", self.releaser.dropped, InlineBudget(mapping.capacity))
         self.submission = Submission(self)
@@ -139,7 +141,8 @@ class Runtime:
             **self.alone.handlers,
         }
         answers = (m.Done, m.Locations, m.FunctionBlob, m.NodeStatistics, m.MemoryState)
-        for answer in (*answers, ClusterState, PortOpened, m.ActorFound, m.ActorNames):
+        further = (ClusterState, PortOpened, m.ActorFound, m.ActorNames, m.PackageState)
+        for answer in (*answers, *further):
             self.handlers[answer] = lambda _, message: self.requests.answered(message)
 
     # --- functions ---
@@ -155,7 +158,7 @@ class Runtime:
 
     def tell_heavy_imports(self) -> None:
         """Have new workers import what this process has imported since the last call."""
-        modules = self._heavy_imports.met()
+        modules = self.heavy_imports.met()
         if modules:
             self.node.send(m.Preload(modules))
 

@@ -17,7 +17,7 @@ from ..serialization.exceptions import serialize_error
 from ..wire import messages as m
 from ..wire.copies import places
 from ..wire.ids import following, node_of
-from .lease_pool import LeasedWorker, LeasePool
+from .lease_pool import LeasedWorker, LeasePool, LeasePools
 from .memory_demand import MemoryDemand
 from .objects import PENDING, Entry, Freed, tried_from
 from .tasks import AT_NODE, AT_WORKER, DONE, READY, WAITING, FunctionTimes, PendingTask
@@ -40,8 +40,8 @@ class Submission:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._tasks: dict[bytes, PendingTask] = {}
-        self._pools: dict[bytes, LeasePool] = {}
         self._times = FunctionTimes()
+        self._pools = LeasePools(self._times)
         self._demand = MemoryDemand()
         self._next_tidy = 0.0
         #: shapes whose pool has something new to decide
@@ -161,9 +161,7 @@ class Submission:
                 pool.give_way(task.order)
                 self._dirty.add(task.shape)
             return
-        if pool is None:
-            pool = self._pools[task.shape] = LeasePool(task.shape, self._times)
-        pool.push(task)
+        self._pools[task.shape].push(task)
         self._dirty.add(task.shape)
 
     def _learn_memory(self, task: PendingTask, peak: int) -> None:
@@ -199,8 +197,7 @@ class Submission:
         if reclaim is not None:
             busy, count = reclaim
             busy.connection.send(m.Reclaim(count))
-        for worker in pool.to_return(time.monotonic(), LEASE_LINGER):
-            self._runtime.tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
+        self._return_leases(pool, time.monotonic())
 
     def tick(self) -> float | None:
         """Return idle leases in time; answers when to be called again. On the thread that polls."""
@@ -214,12 +211,16 @@ class Submission:
         return LEASE_LINGER if idle else None
 
     def _give_up_idle(self, pool: LeasePool, now: float) -> None:
-        for worker in pool.to_return(now, LEASE_LINGER):
-            self._runtime.tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
         if pool.withdraw_request():
             self._runtime.node.send(m.RequestLeases(pool.shape, 0, 0))
+        self._return_leases(pool, now)
         if not pool.workers:
             self._runtime.on_freed()
+
+    def _return_leases(self, pool: LeasePool, now: float) -> None:
+        for worker in pool.to_return(now, LEASE_LINGER):
+            self._runtime.tell_node(worker.worker_id, m.ReturnLease(worker.lease_id))
+        self._pools.drop_if_unused(pool)
 
     # --- outcomes ---
 

@@ -48,6 +48,7 @@ class PendingTask:
         "base_shape",
         "cancelled",
         "demand",
+        "environment",
         "forced",
         "function_id",
         "group",
@@ -92,6 +93,7 @@ class PendingTask:
         retry_exceptions: bytes = b"",
         memory: int = 0,
         in_order: bool = False,
+        environment: bytes = b"",
     ) -> None:
         self.task_id = task_id
         #: where the user's program submitted it
@@ -108,6 +110,8 @@ class PendingTask:
         self.base_shape = shape
         #: the same with memory that is expected of it
         self.shape = shape
+        #: id of the runtime environment that it runs in, which the shape names, too
+        self.environment = environment
         self.kind = kind
         self.max_retries = retries_left
         self.retries_left = retries_left
@@ -197,6 +201,7 @@ class PendingTask:
             self.wanted,
             self.memory,
             self.retriable,
+            self.environment,
         )
 
 

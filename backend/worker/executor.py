@@ -22,6 +22,7 @@ from ..owner.functions import LoadedFunctions
 from ..owner.runtime import Runtime, sooner
 from ..serialization.exceptions import serialize_error, serialize_exception
 from ..wire import messages as m
+from .environment import EnvironmentSetup
 from .peak_memory import TaskMemory
 from .task_io import TaskIO
 
@@ -56,6 +57,7 @@ class Executor:
         self._memory = memory
         self._streams = (stdout, stderr)
         self._functions = LoadedFunctions(self._fetch_function)
+        self._environment = EnvironmentSetup(runtime, self._fetch_function)
         self._io = TaskIO(runtime)
         self._queue: deque[_Queued] = deque()
         #: the main thread waits for a task
@@ -185,6 +187,8 @@ class Executor:
 
     def _load(self, task: m.Task) -> Callable[..., Any]:
         if task.kind != m.ACTOR_METHOD:
+            if task.environment:
+                self._environment.enter(task.environment, task.caller)
             return self._functions.load(task.function_id, task.caller)  # type: ignore[no-any-return]
         if self._actor is None:
             raise ActorDiedError(

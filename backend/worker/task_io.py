@@ -176,4 +176,7 @@ class TaskIO:
             return False
         if task.retry_exceptions == b"*":
             return True
-        return isinstance(error, pickle.loads(task.retry_exceptions))
+        try:
+            return isinstance(error, pickle.loads(task.retry_exceptions))
+        except Exception:  # noqa: BLE001 - types that cannot even be imported here were not raised
+            return False

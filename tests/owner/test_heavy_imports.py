@@ -37,3 +37,10 @@ def test_what_was_imported_before_is_met_first(monkeypatch: pytest.MonkeyPatch) 
 def test_nothing_is_met_where_somebody_said_what_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
     load(monkeypatch, "pandas")
     assert HeavyImports(follow=False).met() == []
+
+
+def test_nothing_is_met_by_who_is_told_to_ignore_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    imports = HeavyImports(follow=True)
+    load(monkeypatch, "pandas")
+    imports.ignore()
+    assert imports.met() == []

@@ -9,6 +9,7 @@ from millpond.owner.lease_pool import (
     TARGET_LOAD,
     LeasedWorker,
     LeasePool,
+    LeasePools,
 )
 from millpond.owner.tasks import AT_WORKER, DONE, READY, FunctionTimes, PendingTask
 from millpond.wire.ids import ObjectIds, ProcessId
@@ -334,3 +335,28 @@ def test_a_group_that_is_to_run_with_another_shape_is_taken_out() -> None:
     assert len(pool.pool) == len(others)
     assert pool.pool.take_group((b"function", "f")) == []
     assert [task.order for _, task in sorted(pool.pool._ready)] == [t.order for t in others]
+
+
+def test_a_pool_is_forgotten_when_a_new_one_would_do() -> None:
+    pools = LeasePools(FunctionTimes())
+    own = Pool()
+    own.pool = pools[SHAPE]
+    assert pools[SHAPE] is own.pool
+
+    def is_kept() -> bool:
+        pools.drop_if_unused(own.pool)
+        return SHAPE in pools
+
+    own.push(1)
+    assert is_kept()
+    own.pool.leases_to_request()
+    worker = own.grant()
+    ((_, (task,)),) = own.pool.assign()
+    assert is_kept()  # leases are asked for, and there is a worker
+    own.pool.withdraw_request()
+    assert is_kept()
+    own.pool.finished(worker, task, 0.0)
+    assert is_kept()
+    assert own.pool.to_return(1.0, 0.5) == [worker]
+    assert not is_kept()
+    assert pools[SHAPE] is not own.pool

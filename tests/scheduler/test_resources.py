@@ -10,6 +10,8 @@ from millpond.scheduler.resources import (
     UNIT,
     ResourcePool,
     amount,
+    environment_of,
+    expecting,
     pack_shape,
     quantity,
     unpack_shape,
@@ -60,6 +62,15 @@ def test_equal_shapes_are_equal_bytes(shape: dict[str, int]) -> None:
 def test_other_shapes_are_other_bytes(one: dict[str, int], other: dict[str, int]) -> None:
     same = all(one.get(name, 0) == other.get(name, 0) for name in {*one, *other})
     assert (pack_shape(one) == pack_shape(other)) is same
+
+
+@given(shapes, st.binary(max_size=16), st.binary(max_size=16))
+def test_a_shape_names_its_environment(shape: dict[str, int], one: bytes, other: bytes) -> None:
+    packed = pack_shape(shape, one)
+    assert environment_of(packed) == one
+    assert unpack_shape(packed) == unpack_shape(pack_shape(shape))
+    assert (packed == pack_shape(shape, other)) is (one == other)
+    assert environment_of(expecting(packed, 5)) == one
 
 
 def test_a_pool_knows_what_it_can_give_now_and_ever() -> None:

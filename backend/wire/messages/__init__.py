@@ -7,10 +7,11 @@ answer carry ``request``, a number the sender chose; the answer repeats it.
 
 from __future__ import annotations
 
-from . import actors, calls, cluster, memory, objects, scheduling, session, values
+from . import actors, calls, cluster, environments, memory, objects, scheduling, session, values
 from .actors import *
 from .calls import *
 from .cluster import *
+from .environments import *
 from .memory import *
 from .objects import *
 from .scheduling import *
@@ -21,13 +22,14 @@ __all__ = ["PROTOCOL", "Message"]
 __all__ += actors.__all__
 __all__ += calls.__all__
 __all__ += cluster.__all__
+__all__ += environments.__all__
 __all__ += memory.__all__
 __all__ += objects.__all__
 __all__ += scheduling.__all__
 __all__ += session.__all__
 __all__ += values.__all__
 
-PROTOCOL = 5
+PROTOCOL = 6
 
 Message = (
     calls.CallMessage
@@ -36,5 +38,6 @@ Message = (
     | actors.ActorMessage
     | session.SessionMessage
     | cluster.ClusterMessage
+    | environments.EnvironmentMessage
     | memory.MemoryMessage
 )

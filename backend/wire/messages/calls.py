@@ -60,7 +60,10 @@ class CancelTask(msgspec.Struct, array_like=True, tag=14):
 
 
 class FetchFunction(msgspec.Struct, array_like=True, tag=15):
-    """Worker to owner: send the pickle of a function; answered by `FunctionBlob`."""
+    """Worker to owner: send the pickle of a function, or of an environment, by its id.
+
+    Answered by `FunctionBlob`.
+    """
 
     request: int
     function_id: bytes

@@ -137,6 +137,8 @@ class Task(msgspec.Struct, array_like=True, omit_defaults=True):
     memory: int = 0
     #: it may be run again when its worker is lost
     retriable: bool = True
+    #: id of the runtime environment that its process must have; empty: none
+    environment: bytes = b""
 
 
 class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):

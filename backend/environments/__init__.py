@@ -1,0 +1,1 @@
+"""Runtime environments: what users ask for, and directories as packages. No sockets here."""
