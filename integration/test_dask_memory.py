@@ -38,7 +38,7 @@ def test_intermediates_are_released_as_soon_as_they_were_used() -> None:
         assert sum(dask.compute(*sums)) == sum(2 * i + 1 for i in range(count))
     assert_store_empty()  # the last workers answer a moment before they let go of their arguments
     statistics = millpond.statistics().store
-    assert statistics.peak < 30 * chunk
+    assert statistics.peak < 20 * chunk
     assert statistics.spilled_bytes_total == 0
 
 
