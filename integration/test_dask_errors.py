@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -120,3 +121,30 @@ def test_a_failure_does_not_keep_results_alive() -> None:
         dask.compute(large, dask.delayed(fail)(large))
     assert_store_empty()
     assert caught.value.args == (1 << 20,)
+
+
+def test_a_failure_of_what_is_tried_out_first_does_not_keep_the_others_alive() -> None:
+    def make(i: int) -> np.ndarray:
+        if i == 50:
+            raise ArithmeticError(i)
+        return np.ones(1 << 15)
+
+    with pytest.raises(ArithmeticError) as caught:
+        dask.compute(*[dask.delayed(make)(i) for i in range(100)])
+    assert_store_empty()
+    assert caught.value.args == (50,)
+
+
+def test_a_store_that_fails_while_persisting_does_not_keep_results_alive() -> None:
+    class Full:
+        shape, dtype = (1 << 20,), np.dtype(float)
+
+        def __setitem__(self, key: object, value: object) -> None:
+            raise ArithmeticError("full")
+
+    chunks = da.ones(1 << 20, chunks=1 << 18)
+    stored = da.store(chunks + 1, Full(), compute=False)
+    with pytest.raises(ArithmeticError, match="full") as caught:
+        dask.persist(chunks, stored)
+    assert_store_empty()
+    assert caught.traceback

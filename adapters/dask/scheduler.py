@@ -22,11 +22,13 @@ from .observation import Observation, active_callbacks
 from .results import collect
 from .room import Room
 from .submission import Submission
+from .tracebacks import keeping_nothing
 from .warned import TaskWarnings
 
 __all__ = ["compute"]
 
 
+@keeping_nothing
 def compute(
     dsk: Any, keys: Any, *, callbacks: Any = None, cache: Any = None, **keywords: Any
 ) -> Any:
