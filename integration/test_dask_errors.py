@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -120,3 +121,71 @@ def test_a_failure_does_not_keep_results_alive() -> None:
         dask.compute(large, dask.delayed(fail)(large))
     assert_store_empty()
     assert caught.value.args == (1 << 20,)
+
+
+def test_a_failure_of_what_is_tried_out_first_does_not_keep_the_others_alive() -> None:
+    def make(i: int) -> np.ndarray:
+        if i == 50:
+            raise ArithmeticError(i)
+        return np.ones(1 << 15)
+
+    with pytest.raises(ArithmeticError) as caught:
+        dask.compute(*[dask.delayed(make)(i) for i in range(100)])
+    assert_store_empty()
+    assert caught.value.args == (50,)
+
+
+def test_a_store_that_fails_while_persisting_does_not_keep_results_alive() -> None:
+    class Full:
+        shape, dtype = (1 << 20,), np.dtype(float)
+
+        def __setitem__(self, key: object, value: object) -> None:
+            raise ArithmeticError("full")
+
+    chunks = da.ones(1 << 20, chunks=1 << 18)
+    stored = da.store(chunks + 1, Full(), compute=False)
+    with pytest.raises(ArithmeticError, match="full") as caught:
+        dask.persist(chunks, stored)
+    assert_store_empty()
+    assert caught.traceback
+
+
+def test_a_failed_task_is_run_again_here_where_that_is_asked_for() -> None:
+    def divide(array: np.ndarray, by: int) -> int:
+        pid = os.getpid()
+        array[0] = 1  # in the worker that takes a copy
+        return int(array.sum()) // by + pid * 0
+
+    parts = [dask.delayed(np.ones)(50_000) for _ in range(3)]
+    divided = [dask.delayed(divide)(part, by) for by, part in enumerate(parts)]
+    total = dask.delayed(sum)([dask.delayed(abs)(each) for each in divided])
+    for ask in ({"rerun_exceptions_locally": True}, {}):
+        with pytest.raises(ZeroDivisionError) as caught, dask.config.set(ask):
+            total.compute()
+        innermost = list(traceback.walk_tb(caught.value.__traceback__))[-1][0].f_locals
+        assert (innermost.get("pid") == os.getpid()) is bool(ask)
+    with pytest.raises(ZeroDivisionError) as caught:
+        total.compute(rerun_exceptions_locally=True)
+    innermost = list(traceback.walk_tb(caught.value.__traceback__))[-1][0].f_locals
+    assert innermost["array"].shape == (50_000,)
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_a_task_that_writes_into_its_inputs_fails_where_it_must_not_run_twice(
+    tmp_path: Path, count: int
+) -> None:
+    def write(array: np.ndarray, name: int) -> float:
+        with (tmp_path / str(name)).open("a") as file:
+            file.write("x")
+        array[0] = 5
+        return float(array[0])
+
+    source = dask.delayed(np.ones)(20_000)
+    written = [dask.delayed(write)(source, i) for i in range(count)]
+    with (
+        dask.config.set({"millpond.copy-inputs": False}),
+        pytest.raises(ValueError, match="read-only"),
+    ):
+        dask.compute(*written)
+    assert {len(path.read_text()) for path in tmp_path.iterdir()} == {1}
+    assert dask.compute(*written) == (5.0,) * count

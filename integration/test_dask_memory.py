@@ -19,6 +19,7 @@ import millpond
 import millpond.dask
 from integration.conftest import MIB, assert_store_empty
 from millpond.adapters.dask.results import collect
+from millpond.adapters.dask.tracebacks import keeping_nothing
 
 
 @pytest.mark.usefixtures("engine")
@@ -38,7 +39,7 @@ def test_intermediates_are_released_as_soon_as_they_were_used() -> None:
         assert sum(dask.compute(*sums)) == sum(2 * i + 1 for i in range(count))
     assert_store_empty()  # the last workers answer a moment before they let go of their arguments
     statistics = millpond.statistics().store
-    assert statistics.peak < 30 * chunk
+    assert statistics.peak < 20 * chunk
     assert statistics.spilled_bytes_total == 0
 
 
@@ -108,7 +109,7 @@ def test_an_error_that_is_kept_keeps_no_result_that_was_not_ready(tmp_path: Path
     refs = {"quick": millpond.put(1), "slow": wait_for_gate.remote()}
     slow = weakref.ref(refs["slow"])
     with pytest.raises(ValueError, match="quick is refused") as raised:
-        collect(refs, refuse)
+        keeping_nothing(collect)(refs, refuse)
     assert raised.traceback
     assert list(refs) == ["slow"]
     refs.clear()

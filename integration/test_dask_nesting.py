@@ -60,3 +60,15 @@ def test_threads_compute_at_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(one, range(8)))
     assert results == [(4950.0 * i, 499_500 + 1_000 * i) for i in range(8)]
+
+
+def test_nesting_without_end_is_ended() -> None:
+    def endless(depth: int) -> int:
+        return int(dask.delayed(endless)(depth + 1).compute())
+
+    with dask.config.set({"millpond.nesting-limit": 3}):
+        with pytest.raises(RecursionError, match=r"nested 4 deep.* the limit is 3"):
+            dask.delayed(endless)(0).compute()
+        with pytest.raises(RecursionError, match=r"millpond\.nesting-limit"):
+            dask.delayed(lambda: dask.delayed(endless)(0).persist().compute())().compute()
+    assert dask.delayed(abs)(-1).compute() == 1

@@ -1,4 +1,4 @@
-"""In which order tasks run that go over many pieces step by step."""
+"""In which order tasks run that go over many pieces, and how far ahead of each other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import millpond
+from integration.conftest import MIB
 
 PIECES = 20
 
@@ -31,6 +32,20 @@ def step(piece: Any, log: Path, name: str) -> Any:
 def hold(gate: Path) -> None:
     while not gate.exists():
         time.sleep(0.001)
+
+
+class _SlowToStore:
+    def __init__(self) -> None:
+        self._bytes = b"0" * MIB
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        time.sleep(0.01)
+        return len, (self._bytes,)
+
+
+@millpond.remote
+def make_slowly() -> _SlowToStore:
+    return _SlowToStore()
 
 
 @pytest.mark.parametrize("in_order", [False, True])
@@ -57,3 +72,11 @@ def test_steps_over_all_pieces_are_run_piece_by_piece_unless_told(
     for number in range(1, 4):
         steps = [name for name in order if name.startswith(f"{number} ")]
         assert steps == [f"{number} {at}" for at in range(PIECES)]
+
+
+@pytest.mark.usefixtures("engine")
+def test_tasks_that_need_nothing_run_not_far_ahead_where_storing_is_what_takes_long() -> None:
+    use = millpond.remote(abs)
+    used = [use.remote(make_slowly.remote()) for _ in range(40)]
+    assert millpond.get(used) == [MIB] * 40
+    assert millpond.statistics().store.peak < 15 * MIB

@@ -7,9 +7,9 @@ Dask nor the engine; the first use does.
 Where to look: ``scheduler`` holds one computation from graph to values. ``graph`` turns what
 Dask hands over into tasks, ``annotations`` and ``hints`` say how they are to run, ``units`` groups
 them, ``payload`` pickles them, ``submission`` hands them to the engine, ``node`` runs them in the
-workers, ``driver`` those that no worker can, ``results`` brings values back. ``observation`` and
-``following`` tell Dask's callbacks. ``client``, ``futures`` and ``waiting`` are the interface of
-futures.
+workers, ``driver`` those that no worker can, ``results`` brings values back, ``tracebacks`` keeps
+errors from holding them. ``observation`` and ``following`` tell Dask's callbacks. ``client``,
+``futures`` and ``waiting`` are the interface of futures.
 """
 
 from __future__ import annotations

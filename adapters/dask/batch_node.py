@@ -22,9 +22,9 @@ from dask.typing import Key
 
 from .batches import Batch
 from .copies import is_plain, private_copy
-from .node import Times, is_about_writing, keep_times, try_call
+from .node import TASK_NOTE, Times, is_about_writing, keep_times, try_call
 from .payload import Bundled, Call, call_of, inputs_of, quick_size, unpickle
-from .settings import apply_settings
+from .settings import apply_settings, copies_inputs
 from .warned import Recording
 
 __all__ = ["BatchWork", "Report", "batch_work_of", "run_batch", "run_timed_batch"]
@@ -238,9 +238,9 @@ class _Run:
             try:
                 result = try_call(self.work.retries, function, arguments, keywords, self._known)
             except Exception as error:
-                if is_about_writing(error):
+                if is_about_writing(error) and copies_inputs():
                     return _WRITES
-                error.add_note(f"in the Dask task {key!r}")
+                error.add_note(f"{TASK_NOTE}{key!r}")
                 raise
             if self._times is not None:
                 self._times.append((began, default_timer(), os.getpid()))

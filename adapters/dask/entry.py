@@ -18,10 +18,10 @@ def get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     Args:
         dsk: a graph: an expression, a high-level graph or a mapping, legacy tuples included.
         keys: one key, or a list of keys and lists, nested to any depth.
-        **kwargs: ``callbacks`` and ``cache`` (values by key that the graph lacks) as in Dask's
-            own schedulers; ``priority``, ``retries``, ``resources``, ``memory`` and ``workers`` as
-            in `dask.annotate`, for all tasks; settings of other schedulers are accepted and
-            ignored, as those schedulers do.
+        **kwargs: ``callbacks``, ``cache`` (values by key that the graph lacks) and
+            ``rerun_exceptions_locally`` as in Dask's own schedulers; ``priority``, ``retries``,
+            ``resources``, ``memory`` and ``workers`` as in `dask.annotate`, for all tasks; settings
+            of other schedulers are accepted and ignored, as those schedulers do.
 
     Returns:
         The value of a single key; for a list, a tuple of the same shape. Values are private

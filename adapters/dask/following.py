@@ -77,28 +77,20 @@ class Follower:
         watched = list(islice(results, _WATCHED_RESULTS))
         session = millpond.context()
         abreast = max(1, int(session.num_cpus)) if session is not None else 1
-        try:
-            while self._ready:
-                window = self._ready[:_WINDOW]
-                for i in window[:abreast]:
-                    for task in self._nodes[i].tasks:
-                        self._observation.task_starts(task.key)
-                refs = list(dict.fromkeys([self._times[i] for i in window] + watched))
-                millpond.wait(refs, num_returns=1, timeout=_INTERVAL)
-                done = set(millpond.wait(refs, num_returns=len(refs), timeout=0)[0])
-                for i in window:
-                    if self._times[i] in done:
-                        self._ends(i)
-                for ref in [ref for ref in watched if ref in done]:
-                    watched.remove(ref)
-                    millpond.get(ref)
-        finally:
-            # A traceback keeps this frame: it must not keep the results with it.
-            refs = []
-            done = set()
-            self._times.clear()
-            self._results.clear()
-            watched.clear()
+        while self._ready:
+            window = self._ready[:_WINDOW]
+            for i in window[:abreast]:
+                for task in self._nodes[i].tasks:
+                    self._observation.task_starts(task.key)
+            refs = list(dict.fromkeys([self._times[i] for i in window] + watched))
+            millpond.wait(refs, num_returns=1, timeout=_INTERVAL)
+            done = set(millpond.wait(refs, num_returns=len(refs), timeout=0)[0])
+            for i in window:
+                if self._times[i] in done:
+                    self._ends(i)
+            for ref in [ref for ref in watched if ref in done]:
+                watched.remove(ref)
+                millpond.get(ref)
 
     def _ends(self, i: int) -> None:
         node = self._nodes[i]

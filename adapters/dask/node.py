@@ -20,11 +20,12 @@ from millpond.errors import TaskCancelledError
 
 from .copies import private_copy
 from .payload import Work, inputs_of, loads, work_of
-from .settings import apply_settings
+from .settings import apply_settings, copies_inputs
 from .units import Unit
 from .warned import Recording
 
 __all__ = [
+    "TASK_NOTE",
     "Times",
     "is_about_writing",
     "keep_times",
@@ -34,6 +35,9 @@ __all__ = [
     "take_times",
     "try_call",
 ]
+
+#: how an error says which task it is from
+TASK_NOTE = "in the Dask task "
 
 #: of each task in order, and of making the pieces (if there are any): begin and end in seconds of
 #: `timeit.default_timer`, and the process; None for a task that did not end
@@ -98,7 +102,7 @@ def _run(
         try:
             result = _execute_or_copy(work, payload, values, moments)
         except Exception as error:
-            error.add_note(f"in the Dask task {work.calls[-1][0]!r}")
+            error.add_note(f"{TASK_NOTE}{work.calls[-1][0]!r}")
             raise
     several = len(work.pieces) > 1
     if moments is not None:
@@ -115,11 +119,11 @@ def _execute_or_copy(
     of its own, as it would have from a scheduler that moves values between processes.
     """
     prefix = key_split(work.calls[-1][0])
-    if prefix not in _writing:
+    if prefix not in _writing or not copies_inputs():
         try:
             return _execute(work, values, moments)
         except ValueError as error:
-            if not is_about_writing(error):
+            if not (is_about_writing(error) and copies_inputs()):
                 raise
     # Outside of the handler: what the task raises now has no other error as its context.
     copies = tuple([private_copy(value) for value in values])

@@ -16,6 +16,7 @@ from .futures import Future
 from .graph import select
 from .results import collect
 from .submission import Submission
+from .tracebacks import keeping_nothing
 
 __all__ = ["persist_collections", "start"]
 
@@ -42,6 +43,7 @@ def persist_collections(
     return rebuilt
 
 
+@keeping_nothing
 def start(dsk: Any, keys: list[Key], **keywords: Any) -> dict[Key, Any]:
     """Start computing a graph; return for each key its `Future`, or the value where it is here.
 

@@ -62,9 +62,6 @@ def collect(
                 _deliver(ready.pop(), keys_of, arrived, opened, room)
     finally:
         refs.update({keys[0][0]: ref for ref, keys in keys_of.items()})
-        # A traceback keeps this frame: it must not keep the results with it.
-        keys_of.clear()
-        ready = []
 
 
 def _by_object(
@@ -88,15 +85,10 @@ def _deliver(
 ) -> None:
     view = millpond.get(ref)
     keys = keys_of.pop(ref)
-    try:
-        if room is not None:
-            room.take(keys[0][0], size_of(view))
-        value = private_copy(view)
-    except Exception:
-        del ref  # as above
-        raise
-    finally:
-        del view
+    if room is not None:
+        room.take(keys[0][0], size_of(view))
+    value = private_copy(view)
+    del view
     if keys[0][1] is not None and opened is not None:
         opened(ref, value)
     for key, index in keys:

@@ -19,22 +19,34 @@ from .following import Follower
 from .graph import flat_keys, select
 from .hints import Hints
 from .observation import Observation, active_callbacks
+from .rerunning import rerun_here
 from .results import collect
 from .room import Room
 from .submission import Submission
+from .tracebacks import keeping_nothing
 from .warned import TaskWarnings
 
 __all__ = ["compute"]
 
 
+@keeping_nothing
 def compute(
-    dsk: Any, keys: Any, *, callbacks: Any = None, cache: Any = None, **keywords: Any
+    dsk: Any,
+    keys: Any,
+    *,
+    callbacks: Any = None,
+    cache: Any = None,
+    rerun_exceptions_locally: bool | None = None,
+    **keywords: Any,
 ) -> Any:
     """Do what `millpond.dask.get` promises."""
     nodes, hints_of = materialize_annotated(dsk, ambient_hints(keywords))
     nodes = _with_known(nodes, cache)
     requested = flat_keys(keys)
     active = active_callbacks(callbacks)
+    rerun = rerun_exceptions_locally
+    if rerun is None:
+        rerun = dask.config.get("rerun_exceptions_locally", False)
     with ExitStack() as stack:
         stack.enter_context(TaskWarnings())
         observation = stack.enter_context(Observation(active)) if active else None
@@ -50,6 +62,14 @@ def compute(
                     batched = False
                 elif not unpicklable_result(error):
                     raise
+            except Exception as error:
+                if rerun:
+                    rerun_here(
+                        error,
+                        nodes,
+                        lambda needed: _compute(nodes, needed, hints_of, batched=False),
+                    )
+                raise
     return _nested(keys, values)
 
 
@@ -66,7 +86,7 @@ def _compute(
     nodes: dict[Key, GraphNode],
     requested: list[Key],
     hints_of: Callable[[Key], Hints],
-    observation: Observation | None,
+    observation: Observation | None = None,
     *,
     batched: bool,
 ) -> dict[Key, Any]:

@@ -15,13 +15,30 @@ from typing import Any, Self
 
 from .entry import get
 
-__all__ = ["Enabled", "apply_settings", "capture_settings", "disable", "enable"]
+__all__ = [
+    "Enabled",
+    "apply_settings",
+    "capture_settings",
+    "copies_inputs",
+    "disable",
+    "enable",
+]
 
 #: Dask's own defaults need a distributed client or a shared disk for these two.
 _METHODS = {"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}
 
 #: Settings that mean something only in the process that made them.
 _LOCAL_SETTINGS = frozenset({"scheduler", "pool", "get", "callbacks", "admin.traceback.shorten"})
+
+
+#: in a task: how many computations wait for it, one inside the other
+_NESTING = "millpond.nesting"
+#: how many there may be: each of them keeps a worker process
+_NESTING_LIMIT = "millpond.nesting-limit"
+_MOST_NESTED = 32
+
+#: whether a task that writes into its inputs is run again with copies of them
+_COPY_INPUTS = "millpond.copy-inputs"
 
 
 class Enabled:
@@ -71,15 +88,35 @@ def disable() -> None:
 
 
 def capture_settings() -> bytes:
-    """Return what a worker must set to see this process's Dask configuration, pickled."""
+    """Return what a worker must set to see this process's Dask configuration, pickled.
+
+    Raises:
+        RecursionError: too many computations are nested; the text names the setting.
+    """
     import dask.config
+
+    depth = dask.config.get(_NESTING, 0) + 1
+    limit = dask.config.get(_NESTING_LIMIT, _MOST_NESTED)
+    if depth > limit:
+        raise RecursionError(
+            f"Dask computations are nested {depth} deep, each waiting in a worker for the next "
+            f"one; the limit is {limit}. If that is meant, allow more by "
+            f"dask.config.set({{{_NESTING_LIMIT!r}: ...}})"
+        )
 
     changed = {
         path: value
         for path, value in _differences(dask.config.config, _fresh_configuration())
         if path not in _LOCAL_SETTINGS and _is_picklable(value)
     }
-    return pickle.dumps(changed, protocol=5) if changed else b""
+    return pickle.dumps({**changed, _NESTING: depth}, protocol=5)
+
+
+def copies_inputs() -> bool:
+    """Whether a task that tries to write into its inputs is to be run again with copies of them."""
+    import dask.config
+
+    return bool(dask.config.get(_COPY_INPUTS, True))
 
 
 _applied: tuple[bytes, Any] | None = None
@@ -96,9 +133,7 @@ def apply_settings(captured: bytes) -> None:
     with _apply_lock:
         if _applied is not None:
             _applied[1].__exit__(None, None, None)
-        settings = {"scheduler": get, **_METHODS}
-        if captured:
-            settings.update(pickle.loads(captured))
+        settings = {"scheduler": get, **_METHODS, **pickle.loads(captured)}
         _applied = (captured, dask.config.set(settings))
 
 

@@ -54,8 +54,8 @@ Submitted = Callable[[Unit | Batch, Sequence[millpond.ObjectRef[Any]]], None]
 class Submission:
     """The tasks of one computation in the engine.
 
-    As a context manager it drops every reference at the end, and cancels what has not run when
-    an exception (Ctrl-C included) ends the block.
+    As a context manager it cancels what has not run when an exception (Ctrl-C included) ends the
+    block.
 
     Args:
         graph: what to compute.
@@ -293,9 +293,3 @@ class Submission:
             self.cancel()
         else:
             self._learn_late()
-        # The exception's traceback keeps this object: it must not keep the results with it.
-        self._slow_trials.clear()
-        self.refs.clear()
-        self.items.clear()
-        self._submitted.clear()
-        self._driver.values.clear()

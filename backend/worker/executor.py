@@ -144,7 +144,7 @@ class Executor:
             self._flush_answers()
 
     def _execute(self, task: m.Task) -> tuple[list[m.Value], float, bool, BaseException | None]:
-        """Run one task; return its values, seconds in user code, whether to retry, its error."""
+        """Run one task; return its values, the seconds it took, whether to retry, its error."""
         for stream in self._streams:
             stream.task_name = task.name
         seconds = 0.0
@@ -168,6 +168,7 @@ class Executor:
             if task.kind == m.ACTOR_CREATE:
                 self._actor, result = result, None
             values = self._io.results(task, result)
+            seconds = time.perf_counter() - started  # to store them may take longer than all else
             del result
             error: BaseException | None = None
         except TaskCancelledError as cancelled:

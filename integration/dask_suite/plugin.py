@@ -132,6 +132,21 @@ def shuffles(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def no_client_left() -> Iterator[None]:
+    """Take back the place of Dask's default scheduler from clients of dask.distributed.
+
+    One that failed while it started keeps that place, and whoever computes on it waits forever.
+    """
+    yield
+    clients: Any = sys.modules.get("distributed.client")
+    if clients is not None:
+        for client in list(clients._global_clients.values()):
+            clients._del_global_client(client)
+            with client._set_config:  # its end gives Dask's setting its former value
+                pass
+
+
 def _name_of(item: pytest.Item) -> str:
     """Return a test's name, with the path of its file in Dask's package, or beside it."""
     import dask

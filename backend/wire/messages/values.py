@@ -148,7 +148,7 @@ class TaskResult(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     attempt: int
     #: one per return, or a single FAILED one
     values: list[Value]
-    #: seconds in user code
+    #: seconds that it took, with storing its results
     seconds: float = 0.0
     #: the failure is of a kind that the task asked to retry
     retry: bool = False
