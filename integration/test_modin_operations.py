@@ -161,6 +161,49 @@ def test_work_on_one_block_is_spread(mpd: ModuleType) -> None:
     assert described.shape == (1, 2)
 
 
+def test_descriptions_of_few_rows_of_all_kinds(mpd: ModuleType) -> None:
+    few = pd.DataFrame(
+        {
+            "n": np.arange(7),
+            "when": pd.date_range("2020", periods=7),
+            "flag": np.arange(7) > 2,
+            "kind": pd.Categorical(list("abcabca")),
+            "word": ["x", None, "y", "x", "x", "z", "z"],
+            "ratio": np.linspace(0, 1, 7),
+        }
+    )
+    for include in (None, "all", ["number"], ["category", "object"]):
+        assert_same(mpd.DataFrame(few).describe(include=include), few.describe(include=include))
+    twice = few[["n", "ratio"]].set_axis(["same", "same"], axis=1)
+    assert_same(mpd.DataFrame(twice).describe([0.3]), twice.describe([0.3]))
+    assert_same(mpd.Series(few["word"]).describe(), few["word"].describe())
+
+
+def test_arithmetic_with_a_scalar_is_tried_once_for_its_types(
+    mpd: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modin.core.dataframe.algebra import binary
+
+    numbers = pd.DataFrame({"a": np.arange(9), "b": np.linspace(0, 1, 9)})
+    operations: list[Callable[[Any], Any]] = [
+        lambda frame: frame * 2,
+        lambda frame: frame * 2.5,
+        lambda frame: frame * np.int32(2),
+        lambda frame: 7 - frame,
+        lambda frame: frame["a"] ** 0.5,
+        lambda frame: frame / True,
+        lambda frame: frame.add(1, fill_value=3),
+    ]
+    for operation in operations:
+        assert_same(operation(mpd.DataFrame(numbers)), operation(numbers))
+    monkeypatch.setattr(binary, "maybe_compute_dtypes_common_cast", None)
+    for operation in operations:
+        result = operation(mpd.DataFrame(numbers))
+        assert result._query_compiler.frame_has_materialized_dtypes
+        assert_same(result, operation(numbers))
+        assert np.all(result.dtypes == operation(numbers).dtypes)
+
+
 def test_labels_and_types_need_no_look_at_the_data(
     mpd: ModuleType, sales: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import pickle
+import sys
+import textwrap
 import threading
 import weakref
 from collections import OrderedDict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
@@ -119,6 +122,35 @@ def test_small_functions_may_write_to_the_arrays_that_they_captured() -> None:
     assert pickle.loads(message)() == 1
     assert pickle.loads(message)() == 1
     assert counter[0] == 0
+
+
+def test_closures_of_modules_that_workers_have_arrive_with_these_as_globals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = ModuleType("millpond.made_up")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    source = """
+    step = 1
+
+    def outer(offset):
+        def down(value, to=2, *, by=step):
+            return down(value - by, to) if value > to else value + offset
+
+        down.mark = "kept"
+        return down
+    """
+    exec(textwrap.dedent(source), vars(module))
+    sent = ship(module.outer(10))
+    assert isinstance(sent, ShippedFunction)
+    loaded = pickle.loads(pickle.dumps(sent))
+    assert loaded.__globals__ is vars(module)
+    assert (loaded(5), loaded(5, 4), loaded.__kwdefaults__, loaded.mark) == (
+        12,
+        14,
+        {"by": 1},
+        "kept",
+    )
+    assert pickle.loads(pickle.dumps(ship(module.outer(20))))(5) == 22
 
 
 @pytest.mark.usefixtures("engine")

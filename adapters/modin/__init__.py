@@ -15,7 +15,8 @@ length, width               inline in the completion of the task that made the b
 short labels, dtypes        the same: `outlines`
 new labels of a whole frame run by each reader of a block, which is not rewritten: `labels`
 call queue                  one task, however long the queue
-function of an operation    pickled once, unpickled once per worker: `functions`
+function of an operation    code pickled once, unpickled once per worker: `functions`
+dtypes of arithmetic        tried once for each combination: `binary_dtypes`
 describe, apply to rows     all CPUs, where Modin uses one: `query_compiler`
 groupby                     needs no labels of rows: `query_compiler`
 columns in another order    chosen by each reader of a block: `labels`, `dataframe`

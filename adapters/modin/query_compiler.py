@@ -14,6 +14,7 @@ from modin.config import CpuCount, RangePartitioning
 from modin.core.storage_formats.pandas.query_compiler import PandasQueryCompiler
 from pandas.api.types import is_datetime64_any_dtype
 
+from .binary_dtypes import SAMPLED, sampled_once
 from .engine_wrapper import MillpondWrapper
 
 #: Below this many rows one task is as quick as several.
@@ -29,29 +30,24 @@ class PandasOnMillpondQueryCompiler(
         """Summarise each column; Modin gives up to 32 columns to one task."""
         frame = self._modin_frame
         columns = frame.columns
-        if frame._partitions.shape[1] != 1 or len(columns) < 2 or len(frame) < _FEW_ROWS:
+        if frame._partitions.shape[1] != 1 or not len(columns):
             alike: PandasOnMillpondQueryCompiler = super().describe(percentiles)
             return alike
-        empty = pd.DataFrame(columns=columns).astype(self.dtypes)
-        described = empty.describe(percentiles, include="all")
+        rows = _rows_of_description(tuple(dict.fromkeys(self.dtypes)), percentiles)
         frame._propagate_index_objs(None)
         taken = [block.taken(run_queue=False) for block in frame._partitions[:, 0]]
-        groups = np.array_split(np.arange(len(columns)), min(len(columns), 2 * CpuCount.get()))
+        tasks = CpuCount.get() * (1 if len(frame) < _FEW_ROWS else 2)
+        groups = np.array_split(np.arange(len(columns)), min(len(columns), tasks))
         summaries = [
-            MillpondWrapper.deploy(
-                _described, (taken, group.tolist(), percentiles, described.index)
-            )
+            MillpondWrapper.deploy(_described, (taken, group.tolist(), percentiles, rows))
             for group in groups
         ]
         widths = list(map(len, groups))
         blocks = [
-            frame._partition_mgr_cls._partition_class(each, len(described.index), width)
+            frame._partition_mgr_cls._partition_class(each, len(rows), width)
             for each, width in zip(summaries, widths, strict=True)
         ]
-        result = type(frame)(
-            np.array([blocks]), described.index, described.columns, [len(described.index)], widths
-        )
-        return type(self)(result)
+        return type(self)(type(frame)(np.array([blocks]), rows, columns, [len(rows)], widths))
 
     def corr(self, *, method: Any, **kwargs: Any) -> PandasOnMillpondQueryCompiler:
         """Correlate the columns with each other."""
@@ -118,6 +114,9 @@ for _name in ("all", "any", "count", "max", "mean", "min", "prod", "skew", "sum"
     _method = getattr(PandasQueryCompiler, f"groupby_{_name}")
     setattr(PandasOnMillpondQueryCompiler, f"groupby_{_name}", _unlabelled(_method))
 
+for _name in SAMPLED:
+    setattr(PandasOnMillpondQueryCompiler, _name, sampled_once(_name))
+
 
 def _spread(frame: Any) -> Any:
     """Return ``frame`` with its rows in at least as many blocks as there are CPUs, lazily."""
@@ -143,6 +142,12 @@ def _spread(frame: Any) -> Any:
         frame._column_widths_cache,
         frame.copy_dtypes_cache(),
     )
+
+
+def _rows_of_description(dtypes: Sequence[Any], percentiles: Any) -> pd.Index[Any]:
+    """Return the labels of what pandas says of columns of these types, each given once."""
+    empty = pd.DataFrame({at: pd.Series(dtype=dtype) for at, dtype in enumerate(dtypes)})
+    return empty.describe(percentiles, include="all").index
 
 
 def _described(
