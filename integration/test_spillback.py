@@ -39,6 +39,14 @@ def total(array: np.ndarray) -> int:
     return int(array.sum())
 
 
+@millpond.remote(resources={"far": 1})
+def hold(array: np.ndarray, begun: Path, go_on: Path) -> None:
+    """Keep the node busy until told otherwise."""
+    begun.touch()
+    while not go_on.exists():
+        time.sleep(0.01)
+
+
 @millpond.remote
 class Holder:
     def ready(self) -> int:
@@ -63,16 +71,9 @@ def test_nor_where_it_holds_another_resource(cluster: Cluster) -> None:
 
 def test_a_task_leaves_a_queue_that_stands_still(cluster: Cluster, tmp_path: Path) -> None:
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
-
-    @millpond.remote(resources={"far": 1})
-    def hold(array: np.ndarray) -> None:
-        begun.touch()
-        while not go_on.exists():
-            time.sleep(0.01)
-
     ref = block.remote()
     assert millpond.get([total.remote(ref) for _ in range(8)]) == [8 * MIB] * 8
-    held = hold.remote(ref)
+    held = hold.remote(ref, begun, go_on)
     eventually(begun.exists, "the node is busy")
     assert millpond.get([total.remote(ref) for _ in range(8)]) == [8 * MIB] * 8
     go_on.touch()
@@ -117,14 +118,7 @@ def test_an_actor_that_waits_beside_tasks_goes_to_a_node_that_joins(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
-
-    @millpond.remote(resources={"far": 1})
-    def hold(array: np.ndarray) -> None:
-        begun.touch()
-        while not go_on.exists():
-            time.sleep(0.01)
-
-    held = hold.remote(block.remote())
+    held = hold.remote(block.remote(), begun, go_on)
     eventually(begun.exists, "the node is busy")
     holder = Holder.options(resources={"far": 1}, num_cpus=1).remote()
     ready = holder.ready.remote()
