@@ -90,8 +90,8 @@ def test_what_only_lost_nodes_could_run_fails_and_the_rest_goes_on(
     connect(port)
     begun = tmp_path / "begun"
     stored = block.remote()
-    sums = [total.remote(stored)]
-    assert millpond.get(sums[0]) == MIB
+    # Where the block is: a copy of it elsewhere would outlive that node.
+    assert millpond.get(total.options(resources={"far": 1}).remote(stored)) == MIB
     on_far = Counter.options(resources={"far": 1}, name="counter")
     here, far = Counter.remote(), on_far.remote()
     assert millpond.get([here.add.remote(), far.add.remote()]) == [1, 1]
